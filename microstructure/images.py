@@ -1,4 +1,4 @@
-"""Voxel images of labels, in and out: TIFF, NPY and HDF5, each through a gate that refuses what is not a label volume."""
+"""Voxel images of labels, in and out: TIFF, NPY and HDF5, through a gate that refuses what is no label volume."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""The HDF5 store: nested dictionaries of arrays, written whole or not at all, viewable in ParaView, read through a gate.
+"""The HDF5 store: nested dictionaries of arrays, written whole or not at all, viewable in ParaView, gated on reading.
 
 Filters are gzip, shuffle and fletcher32 only, which every HDF5 and VTK reads. There is no pickle. A file from elsewhere
 may hold no external or virtual storage and no external links, and its sizes are checked before anything is allocated.

@@ -1,0 +1,337 @@
+"""Job files: TOML in, a checked `Job` out. All errors are found at once, with line, allowed range and nearest key."""
+
+import dataclasses
+import difflib
+import math
+import pathlib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+
+from mesode.keys import BY_PATH, KEYS, MATERIAL_BY_NAME, SECTIONS, VARIABLES, Key
+
+COMPOSITION_TOLERANCE = 1e-6
+
+
+class JobError(ValueError):
+    """All errors of a job file, one sentence each, in `errors`."""
+
+    def __init__(self, errors: Sequence[str]):
+        self.errors = tuple(errors)
+        super().__init__("\n".join(self.errors))
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A checked job.
+
+    **Arguments:** `values`, by `section.key`, in the units of the keys; `given`, the paths that the user set;
+    `materials`, by name, their given fields in the units of the keys; `variables`, the bounds (low, high) of each
+    design variable by path, in the units of the keys; `source`, where it came from.
+    """
+
+    values: Mapping[str, object]
+    given: frozenset[str] = frozenset()
+    materials: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    variables: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    source: str = "built-in example"
+
+    def __getitem__(self, path: str):
+        return self.values[path]
+
+    def si(self, path: str) -> float:
+        """The value of a numeric key in SI units."""
+        return float(self.values[path]) * BY_PATH[path].factor
+
+    def material_si(self, name: str) -> dict[str, float]:
+        """The given fields of a material without their unit suffix values changed: SI numbers by key name."""
+        return {k: v * MATERIAL_BY_NAME[k].factor for k, v in self.materials.get(name, {}).items()}
+
+    @property
+    def has_image(self) -> bool:
+        """Whether the structure comes from an image."""
+        return bool(self.values["image.path"])
+
+    def text(self) -> str:
+        """The job as TOML with every key resolved; reading it gives the same job."""
+        lines = []
+        for section in SECTIONS:
+            lines.append(f"[{section}]")
+            lines += [f"{key.name} = {_toml(self.values[key.path])}" for key in KEYS if key.section == section]
+            lines.append("")
+        if self.variables:
+            lines.append("[design.variables]")
+            lines += [f'"{path}" = {_toml(list(bounds))}' for path, bounds in self.variables.items()]
+            lines.append("")
+        for name, fields in self.materials.items():
+            lines.append(f"[material.{_toml(name)}]")
+            lines += [f"{key} = {_toml(value)}" for key, value in fields.items()]
+            lines.append("")
+        return "\n".join(lines)
+
+
+def read_job(path=None, settings: Sequence[str] = ()) -> Job:
+    """Reads a job file, or the built-in example without one, and applies `--set section.key=value` settings.
+
+    **Raises:** [`JobError`][] with every error found.
+    """
+    if path is None:
+        return parse_job("", "built-in example", settings)
+    path = pathlib.Path(path)
+    if path.suffix.lower() != ".toml":
+        raise JobError([f"Job file `{path}` must have the extension `.toml`."])
+    if not path.is_file():
+        raise JobError([f"Job file `{path}` does not exist."])
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError([f"Job file `{path}` cannot be read as text."]) from error
+    job = parse_job(text, str(path), settings)
+    image = str(job["image.path"])
+    if image and "image.path" in job.given and not pathlib.Path(image).is_absolute():
+        beside = path.parent / image  # a job file names its image as seen from where it lies
+        if beside.exists() and not pathlib.Path(image).exists():
+            job = dataclasses.replace(job, values={**job.values, "image.path": str(beside)})
+    return job
+
+
+def parse_job(text: str, source: str = "job", settings: Sequence[str] = ()) -> Job:
+    """A checked [`Job`][] from TOML text and settings; `source` names it in messages."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise JobError([f"{source}: not valid TOML: {error}."]) from error
+    lines = _line_numbers(text)
+    entries = [(path, value, _where(source, path, lines)) for path, value in _flatten(table)]
+    errors: list[str] = []
+    for setting in settings:
+        entry = _parse_setting(setting, errors)
+        if entry:
+            entries = [e for e in entries if e[0] != entry[0]] + [entry]
+    return _check(entries, errors, source)
+
+
+def _check(entries, errors: list[str], source: str) -> Job:
+    values = {key.path: key.default for key in KEYS}
+    given, places, materials, variables = set(), {}, {}, {}
+    for path, value, where in entries:
+        if path.startswith("material."):
+            _take_material(path, value, where, materials, errors)
+        elif path.startswith("design.variables."):
+            _take_variable(path.removeprefix("design.variables."), value, where, variables, errors)
+        elif path not in BY_PATH:
+            errors.append(f"{where}: {_unknown(path)}")
+        else:
+            value, problem = check_value(BY_PATH[path], value)
+            if problem:
+                errors.append(f"{where}: {problem}")
+            else:
+                values[path] = value
+                given.add(path)
+            places[path] = where
+    _check_together(values, given, places, materials, variables, source, errors)
+    if errors:
+        raise JobError(errors)
+    return Job(values, frozenset(given), materials, variables, source)
+
+
+def _check_together(values, given, places, materials, variables, source, errors) -> None:
+    parts = [f"recipe.composition.{name}" for name in ("active", "carbon", "binder")]
+    bad = any(p in places and p not in given for p in parts)
+    total = math.fsum(values[p] for p in parts)
+    if not bad and abs(total - 1.0) > COMPOSITION_TOLERANCE:
+        where = next((places[p] for p in parts if p in places), source)
+        listed = " + ".join(f"{p.rsplit('.', 1)[1]} {values[p]:g}" for p in parts)
+        errors.append(f"{where}: The mass fractions in [recipe.composition] must sum to 1, but {listed} = {total:.6g}.")
+    low, high = values["cell.lower_cutoff_V"], values["cell.upper_cutoff_V"]
+    if low >= high:
+        where = places.get("cell.lower_cutoff_V", places.get("cell.upper_cutoff_V", source))
+        errors.append(f"{where}: `cell.lower_cutoff_V` ({low:g} V) must be below `cell.upper_cutoff_V` ({high:g} V).")
+    labels = [values[f"image.labels.{name}"] for name in ("pore", "active", "binder")]
+    if len(set(labels)) < 3:
+        errors.append(f"{source}: The labels in [image.labels] must differ, but {labels} were given.")
+    for path in values["gradient.variables"]:
+        if path not in VARIABLES:
+            errors.append(f"{places.get('gradient.variables', source)}: {_no_variable(path)}")
+    for path, (lower, upper) in variables.items():
+        if not lower <= values[path] <= upper:
+            errors.append(
+                f"{source}: The start `{path}` = {values[path]:g} must lie within its bounds {lower:g} to {upper:g}."
+            )
+
+
+def _take_material(path, value, where, materials, errors) -> None:
+    parts = path.split(".")
+    name, field = ".".join(parts[1:-1]), parts[-1]
+    if not name:
+        errors.append(f"{where}: A material needs a name, as in [material.NMC811].")
+        return
+    key = MATERIAL_BY_NAME.get(field)
+    if key is None:
+        errors.append(f"{where}: `{field}` is no key of [material.{name}]{_nearest(field, MATERIAL_BY_NAME)}.")
+        return
+    value, problem = check_value(dataclasses.replace(key, section=f"material.{name}"), value)
+    if problem:
+        errors.append(f"{where}: {problem}")
+    else:
+        materials.setdefault(name, {})[field] = value
+
+
+def _take_variable(path, value, where, variables, errors) -> None:
+    if path not in VARIABLES:
+        errors.append(f"{where}: {_no_variable(path)}")
+        return
+    if not (isinstance(value, list) and len(value) == 2):
+        errors.append(f"{where}: The bounds of `{path}` must be a list of two numbers, as in [30.0, 60.0].")
+        return
+    bounds, problems = zip(*(check_value(BY_PATH[path], v) for v in value), strict=True)
+    problem = next((p for p in problems if p), None)
+    if problem:
+        errors.append(f"{where}: {problem}")
+    elif bounds[0] >= bounds[1]:
+        errors.append(f"{where}: The lower bound of `{path}` must be below the upper one, but {value} was given.")
+    else:
+        variables[path] = (bounds[0], bounds[1])
+
+
+def _no_variable(path: str) -> str:
+    if path in BY_PATH:
+        return f"`{path}` is not offered as a variable; choose from {', '.join(VARIABLES)}."
+    return f"`{path}` is no key of a job{_nearest(path, VARIABLES)}."
+
+
+def check_value(key: Key, value):
+    """The value in the type of `key`, and the sentence that says what is wrong with it or `None`."""
+    name = f"Argument `{key.path}`"
+    if key.kind in ("float", "int"):
+        return _check_number(key, value, name)
+    if key.kind == "str":
+        if not isinstance(value, str):
+            return None, f"{name} must be a text in quotes, but {value!r} was given."
+        if key.choices and value not in key.choices:
+            return None, f"{name} must be one of {', '.join(key.choices)}, but {value!r} was given."
+        return value, None
+    if key.kind == "strings":
+        good = isinstance(value, list) and all(isinstance(v, str) for v in value)
+        return (list(value), None) if good else (None, f"{name} must be a list of texts, but {value!r} was given.")
+    item = dataclasses.replace(key, kind="int" if key.kind == "shape" else "float")
+    if not isinstance(value, list) or not value or (key.kind == "shape" and len(value) != 3):
+        wanted = "three integers" if key.kind == "shape" else "at least one number"
+        return None, f"{name} must be a list of {wanted}, but {value!r} was given."
+    checked = [check_value(item, v) for v in value]
+    problem = next((p for _, p in checked if p), None)
+    return ([v for v, _ in checked], None) if problem is None else (None, problem)
+
+
+def _check_number(key: Key, value, name: str):
+    wanted = "an integer" if key.kind == "int" else "a number"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None, f"{name} must be {wanted}, but {value!r} was given."
+    if key.kind == "int" and not isinstance(value, int):
+        return None, f"{name} must be {wanted}, but {value!r} was given."
+    value = float(value) if key.kind == "float" else value
+    unit = f" {key.unit}" if key.unit else ""
+    if not (math.isfinite(value) and key.low <= value <= key.high):
+        hint = _unit_hint(key, value)
+        return None, f"{name} must lie between {key.low:g} and {key.high:g}{unit}, but {value:g}{unit} was given.{hint}"
+    return value, None
+
+
+def _unit_hint(key: Key, value: float) -> str:
+    """A guess at a slip of units: the power of ten that brings the value nearest to the default."""
+    if key.kind != "float" or not key.default or not math.isfinite(value) or value <= 0:
+        return ""
+    factors = (1e-9, 1e-6, 1e-3, 1e-2, 1e2, 1e3, 1e6, 1e9)
+    good = [value * f for f in factors if key.low <= value * f <= key.high]
+    if not good:
+        return ""
+    best = min(good, key=lambda v: abs(math.log(v / key.default)))
+    unit = f"Is the unit {key.unit}? " if key.unit else ""
+    return f" {unit}Did you mean {best:g}{' ' + key.unit if key.unit else ''}?"
+
+
+def _unknown(path: str) -> str:
+    section, _, name = path.rpartition(".")
+    inside = [key.name for key in KEYS if key.section == section]
+    if inside:
+        home = [key.section for key in KEYS if key.name == name]
+        if home:
+            return f"`{name}` is no key of [{section}]; it belongs to [{home[0]}]."
+        close = difflib.get_close_matches(name, inside, 1, 0.6)
+        if close:
+            return f"`{name}` is no key of [{section}]; did you mean `{close[0]}`?"
+        return f"`{name}` is no key of [{section}]{_nearest(path, BY_PATH)}."
+    if any(s == path or s.startswith(path + ".") for s in SECTIONS):
+        return f"`{path}` is a section and needs keys, as in [{path}]."
+    close = difflib.get_close_matches(section or path, SECTIONS, 1, 0.5)
+    if section and close:
+        return f"[{section}] is no section of a job; did you mean [{close[0]}]?"
+    return f"`{path}` is no key of a job{_nearest(path, BY_PATH)}."
+
+
+def _nearest(name: str, known) -> str:
+    close = difflib.get_close_matches(name, list(known), 1, 0.4)
+    return f"; the nearest known one is `{close[0]}`" if close else f"; known are {', '.join(list(known)[:6])}, ..."
+
+
+def _parse_setting(setting: str, errors: list[str]):
+    path, equals, text = setting.partition("=")
+    path, where = path.strip(), f"--set {setting}"
+    if not equals or not path:
+        errors.append(f"{where}: A setting has the form section.key=value, as in calendering.gap_um=45.")
+        return None
+    try:
+        value = tomllib.loads(f"x = {text.strip()}")["x"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # an unquoted text, as the shell hands it over
+    return path, value, where
+
+
+def _flatten(table: Mapping, prefix: str = ""):
+    for name, value in table.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{path}.")
+        elif not isinstance(value, Mapping):
+            yield path, value
+        elif path not in SECTIONS and not any(s.startswith(path + ".") for s in (*SECTIONS, "material.", "design.v")):
+            yield path, value  # an empty table of an unknown name is an error as well
+
+
+def _line_numbers(text: str) -> dict[str, int]:
+    """The line of every `section.key`; tomllib does not tell."""
+    lines, section = {}, ""
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[+\s*([^\[\]]+?)\s*\]+", line)
+        if header and "=" not in line.split("]")[0]:
+            section = _plain(header.group(1)) + "."
+            lines.setdefault(section[:-1], number)
+            continue
+        entry = re.match(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""", line)
+        if entry:
+            lines.setdefault(section + _plain(entry.group(1)), number)
+    return lines
+
+
+def _plain(dotted: str) -> str:
+    return re.sub(r"\s*\.\s*", ".", dotted).replace('"', "").replace("'", "").strip()
+
+
+def _where(source: str, path: str, lines: Mapping[str, int]) -> str:
+    parts = path.split(".")
+    for count in range(len(parts), 0, -1):
+        number = lines.get(".".join(parts[:count]))
+        if number is not None:
+            return f"{source}, line {number}"
+    return source
+
+
+def _toml(value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return '"' + "".join(c if c >= " " else f"\\u{ord(c):04x}" for c in escaped) + '"'
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    return repr(value)

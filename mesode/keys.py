@@ -1,0 +1,113 @@
+"""The keys of a job file: one declarative table of names, types, units, ranges, defaults and meanings."""
+
+import dataclasses
+
+from microstructure import units
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One key of a job file.
+
+    **Arguments:** `section`, `name`; `kind`, one of `float int bool str floats shape`; `default`, in the key's own
+    unit; `low`, `high`, the allowed range, inclusive; `unit`, as the user reads it; `factor`, what turns it into SI;
+    `variable`, whether a gradient with respect to it is offered; `choices`, the allowed strings; `doc`.
+    """
+
+    section: str
+    name: str
+    kind: str
+    default: object
+    doc: str
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    factor: float = 1.0
+    variable: bool = False
+    choices: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """`section.name`, as in `--set` and in the results."""
+        return f"{self.section}.{self.name}"
+
+
+def _number(section, name, default, low, high, unit, factor, doc, variable=False):
+    return Key(section, name, "float", default, doc, low, high, unit, factor, variable)
+
+
+OBJECTIVES = (
+    "energy_2C_Wh_L",
+    "energy_Wh_L",
+    "energy_Wh_kg",
+    "areal_capacity_mAh_cm2",
+    "capacity_retention_2C",
+    "average_voltage_V",
+)
+
+KEYS: tuple[Key, ...] = (
+    _number("recipe", "areal_loading_mg_cm2", 14.0, 1.0, 60.0, "mg/cm2", units.mg_cm2, "dry coating per area", True),
+    _number("recipe", "dried_porosity", 0.50, 0.40, 0.55, "", 1.0, "porosity of the film after drying"),
+    _number("recipe", "solids_content", 0.70, 0.30, 0.90, "", 1.0, "mass fraction of solids in the slurry"),
+    Key("recipe", "active_material", "str", "NMC811", "name of the active material"),
+    Key("recipe", "carbon_material", "str", "carbon black", "name of the conductive carbon"),
+    Key("recipe", "binder_material", "str", "PVDF", "name of the binder"),
+    _number("recipe.composition", "active", 0.96, 0.70, 0.995, "", 1.0, "mass fraction of active material", True),
+    _number("recipe.composition", "carbon", 0.02, 0.0, 0.20, "", 1.0, "mass fraction of carbon", True),
+    _number("recipe.composition", "binder", 0.02, 0.0025, 0.20, "", 1.0, "mass fraction of binder", True),
+    _number("recipe.size", "median_radius_um", 3.0, 0.2, 20.0, "um", units.um, "median particle radius", True),
+    _number("recipe.size", "sigma", 0.30, 0.0, 0.60, "", 1.0, "standard deviation of the logarithm of the radius"),
+    _number("drying", "evaporation_flux_g_m2_s", 1.0, 0.01, 20.0, "g/m2/s", units.g_m2_s, "solvent leaving", True),
+    _number("calendering", "gap_um", 44.0, 5.0, 500.0, "um", units.um, "closest distance of plate and collector", True),
+    _number(
+        "electrolyte", "concentration_mol_m3", 1000.0, 100.0, 3000.0, "mol/m3", 1.0, "lithium salt in the pores", True
+    ),
+    _number("cell", "n_to_p_ratio", 1.10, 0.8, 2.0, "", 1.0, "areal capacity, negative over positive electrode"),
+    _number("cell", "lower_cutoff_V", 2.5, 2.0, 4.0, "V", 1.0, "voltage that ends a discharge"),
+    _number("cell", "upper_cutoff_V", 4.2, 3.5, 4.6, "V", 1.0, "voltage of the charged cell"),
+    Key("grid", "shape", "shape", [96, 64, 64], "voxels along x (thickness), y, z", 8, 2048),
+    Key("grid", "particles", "int", 400, "active-material particles", 20, 200000),
+    Key("run", "realisations", "int", 1, "packing seeds to repeat over", 1, 1000),
+    Key("run", "seed", "int", 0, "seed of the first realisation", 0, 2**31 - 1),
+    Key("run", "c_rates", "floats", [0.5, 1.0, 2.0], "discharge rates", 0.01, 20.0),
+    Key("run", "output", "str", "mesode_run.h5", "run file to write"),
+    Key("image", "path", "str", "", "label image that takes the place of recipe, drying and calendering"),
+    Key("image", "dataset", "str", "", "dataset inside an HDF5 image"),
+    _number("image", "voxel_size_um", 0.0, 0.0, 50.0, "um", units.um, "voxel edge; 0 takes it from the file"),
+    Key("image.labels", "pore", "int", 0, "label of the pores", 0, 2**31 - 1),
+    Key("image.labels", "active", "int", 1, "label of the active material", 0, 2**31 - 1),
+    Key("image.labels", "binder", "int", 2, "label of the carbon-binder", 0, 2**31 - 1),
+    Key("gradient", "objective", "str", OBJECTIVES[0], "what is differentiated", choices=OBJECTIVES),
+    Key("gradient", "variables", "strings", [], "keys to differentiate by; empty means all that can be"),
+    Key("design", "objective", "str", OBJECTIVES[0], "what is maximised", choices=OBJECTIVES),
+    Key("design", "steps", "int", 12, "gradient steps", 1, 10000),
+    Key("design", "samples", "int", 2, "packing seeds averaged in each step", 1, 256),
+    _number("design", "learning_rate", 0.1, 1e-4, 1.0, "", 1.0, "step in the unit box of the variables"),
+)
+
+MATERIAL_KEYS: tuple[Key, ...] = (
+    _number("material", "density_kg_m3", None, 500.0, 25000.0, "kg/m3", 1.0, "density"),
+    _number("material", "electronic_conductivity_S_m", None, 0.0, 1e8, "S/m", 1.0, "electronic conductivity"),
+    _number("material", "specific_capacity_mAh_g", None, 1.0, 4000.0, "mAh/g", 3600.0, "usable specific capacity"),
+    _number("material", "youngs_modulus_GPa", None, 1e-3, 1000.0, "GPa", units.GPa, "Young's modulus"),
+    _number("material", "poisson_ratio", None, 0.0, 0.49, "", 1.0, "Poisson ratio"),
+    _number("material", "nanoporosity", None, 0.0, 0.95, "", 1.0, "porosity of the carbon-binder"),
+    _number("material", "relative_diffusivity", None, 0.0, 1.0, "", 1.0, "of electrolyte in the nanopores"),
+)
+
+BY_PATH = {key.path: key for key in KEYS}
+MATERIAL_BY_NAME = {key.name: key for key in MATERIAL_KEYS}
+SECTIONS = tuple(dict.fromkeys(key.section for key in KEYS))
+VARIABLES = tuple(key.path for key in KEYS if key.variable)
+
+
+def as_markdown() -> str:
+    """The table for people: every key with unit, range, default and meaning."""
+    lines = ["| key | unit | range | default | meaning |", "|---|---|---|---|---|"]
+    for key in (*KEYS, *MATERIAL_KEYS):
+        span = "" if key.low is None else f"{key.low:g} to {key.high:g}"
+        span = ", ".join(key.choices) or span
+        section = "material.NAME" if key.section == "material" else key.section
+        default = "" if key.default is None else f"`{key.default}`"
+        lines.append(f"| `{section}.{key.name}` | {key.unit} | {span} | {default} | {key.doc} |")
+    return "\n".join(lines)
