@@ -12,6 +12,7 @@ class Result(eqx.Enumeration):
     not_finite = "The solver met a value that is not finite. Check the inputs for zero, negative or extreme values."
     stagnated = "The solver stopped making progress above the tolerance. Use float64 or loosen the tolerance."
     no_path = "The phase does not connect the two ends, so the effective property is zero and the tortuosity infinite."
+    jammed = "The particles do not fit: this active-material fraction is above random close packing. Raise the porosity."
     over_capacity = "A fixed-size list was too small for this state. Build it again with a larger capacity."
 
 

@@ -1,0 +1,123 @@
+"""Which particles may touch: a static list of pairs, built once on the host and checked afterwards."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.spatial import cKDTree
+
+from microstructure.packing import Packing, over_pairs
+
+
+class Pairs(eqx.Module):
+    """A fixed list of pairs of particles, padded to its capacity.
+
+    **Arguments:** `first`, `second`, (P,) indices; `image`, (P, 2) lateral periods to add to the second particle;
+    `listed`, (P,) 1 for a pair and 0 for padding; `bonded`, (P,) 1 where binder bridges the pair; `grounded`, (N,) 1 where
+    binder bridges particle and collector.
+    """
+
+    first: Int[Array, " p"]
+    second: Int[Array, " p"]
+    image: Float[Array, "p 2"]
+    listed: Float[Array, " p"]
+    bonded: Float[Array, " p"]
+    grounded: Float[Array, " n"]
+
+
+def _search(positions, radii, box, reach):
+    """Pairs (i, j, image, i to j) whose centres are nearer than (1 + reach) (Ri + Rj), each once, sorted by i."""
+    period = box[1:]
+    if 4.2 * radii.max() > period.min():
+        raise ValueError(
+            f"Argument `box` must be at least {4.2e6 * radii.max():.3g} um wide for these particles, but it is "
+            f"{1e6 * period.min():.3g} um. Use more or smaller particles."
+        )
+    cutoff = min((1 + reach) * 2 * radii.max(), 0.499 * period.min())
+    cells = np.floor(positions[:, 1:] / period).astype(int)
+    lateral = np.clip(positions[:, 1:] - period * cells, 0, np.nextafter(period, 0))
+    depth = positions[:, 0] - positions[:, 0].min()
+    # The tree is periodic along every axis: give axis 0 a period that the cutoff cannot bridge.
+    tree = cKDTree(np.column_stack([depth, lateral]), boxsize=[depth.max() + 2 * cutoff, *period])
+    couples = tree.query_pairs(cutoff, output_type="ndarray").reshape(-1, 2)
+    couples = couples[np.lexsort((couples[:, 1], couples[:, 0]))]
+    i, j = couples[:, 0], couples[:, 1]
+    image = -np.round((lateral[j] - lateral[i]) / period).astype(int) + cells[i] - cells[j]
+    relative = positions[j] - positions[i]
+    relative[:, 1:] += image * period
+    near = np.linalg.norm(relative, axis=1) < (1 + reach) * (radii[i] + radii[j])
+    return i[near], j[near], image[near], relative[near]
+
+
+def candidate_pairs(
+    packing: Packing,
+    *,
+    skin: float = 0.25,
+    compression: float = 0.6,
+    bond_reach: float = 0.5,
+    per_particle: int = 12,
+) -> Pairs:
+    """Every pair that may come to touch between this packing and the same packing compressed along axis 0. Host only.
+
+    **Arguments:** `packing`, concrete; `skin`, a pair is listed when its surfaces are nearer than skin (Ri + Rj) now or at
+    any affine compression down to `compression`; `bond_reach`, a pair is bonded when its surfaces are nearer than
+    bond_reach min(Ri, Rj); `per_particle`, the capacity over the number of particles.
+
+    **Raises:** `ValueError` when the capacity is too small.
+    """
+    positions, radii, box = (np.asarray(a, float) for a in (packing.positions, packing.radii, packing.box))
+    # Lateral distances do not shrink, so a pair is nearest at the strongest compression: search there.
+    i, j, image, relative = _search(positions * [compression, 1, 1], radii, box, skin)
+    distance = np.linalg.norm(relative / [compression, 1, 1], axis=1)
+    bonded = distance - radii[i] - radii[j] < bond_reach * np.minimum(radii[i], radii[j])
+    grounded = positions[:, 0] - radii < bond_reach * radii
+    capacity = per_particle * len(radii)
+    if len(i) > capacity:
+        raise ValueError(
+            f"Argument `per_particle` must be at least {len(i) / len(radii):.1f} for this packing, but {per_particle} was "
+            "given. Allow more pairs, or a smaller skin."
+        )
+
+    def padded(array, dtype):
+        filled = np.zeros((capacity, *array.shape[1:]), dtype)
+        filled[: len(array)] = array
+        return jnp.asarray(filled)
+
+    return Pairs(
+        padded(i, np.int32),
+        padded(j, np.int32),
+        padded(image, float),
+        padded(np.ones(len(i)), float),
+        padded(bonded, float),
+        jnp.asarray(grounded.astype(float)),
+    )
+
+
+def relative_positions(positions: Float[Array, "n 3"], lateral: Float[Array, " 2"], pairs: Pairs) -> Float[Array, "p 3"]:
+    """From the first to the second particle of every pair, m; padding gets a vector along axis 0 too long to touch."""
+    offset = jnp.concatenate([jnp.zeros_like(pairs.image[:, :1]), pairs.image * lateral], axis=1)
+    relative = positions[pairs.second] - positions[pairs.first] + offset
+    far = jnp.sum(lateral) * jnp.asarray([1.0, 0.0, 0.0])
+    return jnp.where(pairs.listed[:, None] > 0, relative, far)
+
+
+def missed_contacts(packing: Packing, pairs: Pairs) -> Int[Array, ""]:
+    """The number of touching pairs that the list does not hold: anything but 0 means that forces were missed."""
+    touching = jnp.sum(over_pairs(packing, lambda overlap, _: jnp.sum(overlap > 0))) // 2
+    relative = relative_positions(packing.positions, packing.box[1:], pairs)
+    overlap = packing.radii[pairs.first] + packing.radii[pairs.second] - jnp.linalg.norm(relative, axis=1)
+    return touching - jnp.sum((overlap > 0) & (pairs.listed > 0))
+
+
+def accumulate(blocks: Float[Array, "p 3 3"], diagonal: Float[Array, "n 3 3"], pairs: Pairs) -> Float[Array, "n 3 3"]:
+    """The diagonal blocks of a Hessian, (N, 3, 3), from one block a pair and one a particle."""
+    return diagonal.at[pairs.first].add(blocks).at[pairs.second].add(blocks)
+
+
+def inverse_blocks(blocks: Float[Array, "n 3 3"]) -> Float[Array, "n 3 3"]:
+    """Inverses of symmetric 3 by 3 blocks, by cofactors, after a shift that makes the singular ones definite."""
+    trace = jnp.trace(blocks, axis1=1, axis2=2)
+    shift = 1e-6 * trace + jnp.where(trace > 0, 0, 1)
+    a, b, c = jnp.moveaxis(blocks + shift[:, None, None] * jnp.eye(3), 1, 0)
+    cofactors = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=2)
+    return cofactors / jnp.sum(a * jnp.cross(b, c), axis=1)[:, None, None]
