@@ -199,10 +199,10 @@ def _plain(result):
 
 def parse_walltime(text: str) -> float:
     """Seconds from `90`, `5:00`, `01:30:00` or `1-00:00:00`; `ValueError` otherwise."""
-    days, _, clock = text.rpartition("-")
+    days, dash, clock = text.rpartition("-")
     try:
         parts = [float(p) for p in clock.split(":")]
-        total = sum(p * 60**i for i, p in enumerate(reversed(parts))) + 86400 * int(days or 0)
+        total = sum(p * 60**i for i, p in enumerate(reversed(parts))) + 86400 * int(days if dash else 0)
     except ValueError:
         total, parts = -1.0, [0.0]
     if total <= 0 or len(parts) > 3 or not np.isfinite(total):

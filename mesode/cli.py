@@ -1,0 +1,274 @@
+"""The `mesode` command: parses, configures the process, calls one command, and turns what happened into an exit code.
+
+Nothing heavy is imported here, so that `mesode --help` is instant; each command imports what it needs.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import pathlib
+import sys
+
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED = 0, 1, 2, 3
+_CODES = "exit codes: 0 done, 1 failed, 2 bad input, 3 stopped and resumable with --resume"
+_OURS = ("mesode", "microstructure", "solver", "inverse", "benchmarks")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    try:
+        options = build_parser().parse_args(argv)
+    except SystemExit as error:  # argparse has said what is wrong
+        return int(error.code or 0)
+    if not getattr(options, "command", None):
+        build_parser().print_help(sys.stderr)
+        return EXIT_BAD_INPUT
+    return _guarded(options)
+
+
+def _guarded(options) -> int:
+    try:
+        module, name = options.function.split(":")
+        result = getattr(importlib.import_module(f"mesode.commands.{module}"), name)(options)
+        code = EXIT_DONE
+        if isinstance(result, tuple):
+            result, code = result
+        if options.json and result is not None:
+            print(json.dumps(jsonable(result), allow_nan=False))
+        return code
+    except Exception as error:
+        if options.debug:
+            raise
+        code, messages = explain(error)
+        return _report(options, messages, code)
+    except KeyboardInterrupt:
+        return _report(options, ["Interrupted; what was saved before is kept."], EXIT_STOPPED)
+
+
+def _report(options, messages: list[str], code: int) -> int:
+    for message in messages:
+        print(f"mesode {options.command}: {message}", file=sys.stderr)
+    if options.json:
+        print(json.dumps({"error": messages, "exit_code": code}))
+    return code
+
+
+def explain(error: Exception) -> tuple[int, list[str]]:
+    """The exit code and the sentences for an error: the user's own mistakes, a stop, or a defect of the program."""
+    from mesode.process import Stop
+
+    if isinstance(error, Stop):
+        return EXIT_STOPPED, [str(error)]
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED, []
+    text = str(error)
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return EXIT_BAD_INPUT, ["The job does not fit into memory; use fewer voxels or particles, or a larger machine."]
+    if type(error).__name__ == "SolveError":
+        code = EXIT_BAD_INPUT if "infinite" in text or "reach" in text else EXIT_FAILED
+        return code, [text]
+    if isinstance(error, ValueError) and _raised_by_us(error):
+        return EXIT_BAD_INPUT, [line for line in text.splitlines() if line.strip()]
+    if isinstance(error, PermissionError | IsADirectoryError | FileNotFoundError) and error.filename:
+        return EXIT_BAD_INPUT, [f"`{error.filename}`: {error.strerror}."]
+    if isinstance(error, OSError) and error.errno == 28:
+        return EXIT_FAILED, ["No space is left on the disk; nothing partial was kept."]
+    first = (text.splitlines() or [""])[0]
+    return EXIT_FAILED, [f"Failed unexpectedly ({type(error).__name__}: {first}); --debug shows where."]
+
+
+def _raised_by_us(error: Exception) -> bool:
+    """Whether the sentence was written here: a `ValueError` out of a library is a defect, not a user's mistake."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else trace.tb_frame.f_globals.get("__name__", "")
+    return module.split(".")[0] in _OURS
+
+
+def jsonable(value):
+    """The value in JSON's own types; infinite numbers become "inf", undefined ones null."""
+    if isinstance(value, dict):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(v) for v in value]
+    if hasattr(value, "tolist"):
+        return jsonable(value.tolist())
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return "inf" if value > 0 else "-inf"
+    if isinstance(value, pathlib.Path):
+        return str(value)
+    return value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with every subcommand."""
+    parser = argparse.ArgumentParser(
+        prog="mesode",
+        description="From how a lithium-ion electrode is made to what the cell does, and back.",
+        epilog=_CODES,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for add in (_add_jobs, _add_images, _add_cells, _add_files):
+        add(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser, *_):
+        import importlib.metadata  # costs a sixth of the time that `--help` may take
+
+        print(f"mesode {importlib.metadata.version('mesode')}")
+        parser.exit()
+
+
+def _command(commands, name: str, function: str, doc: str, example: str, *, computes: bool = True):
+    sub = commands.add_parser(
+        name,
+        help=doc,
+        description=doc[0].upper() + doc[1:] + ".",
+        epilog=f"example:\n  {example}\n\n{_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.set_defaults(function=function)
+    sub.add_argument("--json", action="store_true", help="print one JSON object on standard output and nothing else")
+    sub.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    if computes:
+        sub.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where to compute")
+    return sub
+
+
+def _job_options(sub, *, output: str | None = None) -> None:
+    sub.add_argument("job", nargs="?", metavar="JOB.toml", help="job file; without one, the built-in example")
+    sub.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a key (repeatable)"
+    )
+    sub.add_argument("--seed", type=int, help="seed of the first realisation")
+    if output is not None:
+        sub.add_argument("--output", metavar="RUN.h5", help=f"run file to write (default: {output})")
+        sub.add_argument("--max-walltime", metavar="TIME", help="save and stop after seconds or hours:minutes:seconds")
+        sub.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
+
+
+def _add_jobs(commands) -> None:
+    run = _command(
+        commands,
+        "run",
+        "jobs:run",
+        "recipe or image to the figures of the cell",
+        "mesode run my_job.toml --set calendering.gap_um=42",
+    )
+    _job_options(run, output="mesode_run.h5")
+    check = _command(
+        commands,
+        "check",
+        "jobs:check",
+        "validate a job and predict its memory, run nothing",
+        "mesode check my_job.toml",
+        computes=False,
+    )
+    _job_options(check)
+    check.add_argument("--keys", action="store_true", help="print the table of all keys instead")
+    gradient = _command(
+        commands,
+        "gradient",
+        "optimise:gradient",
+        "value and gradient of the job's objective",
+        "mesode gradient my_job.toml --json",
+    )
+    _job_options(gradient, output="not written unless given")
+    design = _command(
+        commands,
+        "design",
+        "optimise:design",
+        "follow the gradient to a better recipe",
+        "mesode design my_job.toml --resume",
+    )
+    _job_options(design, output="mesode_design.h5")
+
+
+def _image_options(sub) -> None:
+    sub.add_argument("image", metavar="IMAGE", help=".tif, .npy or .h5 label volume, axis 0 is the thickness (x)")
+    sub.add_argument("--dataset", help="dataset inside an HDF5 image")
+    sub.add_argument("--voxel-size-um", type=float, metavar="UM", help="voxel edge, if the file does not say")
+
+
+def _add_images(commands) -> None:
+    transport = _command(
+        commands,
+        "transport",
+        "images:transport",
+        "effective transport and tortuosity factor of an image",
+        "mesode transport electrode.tif --phase 0 --axis x --voxel-size-um 0.4",
+    )
+    _image_options(transport)
+    transport.add_argument("--phase", type=int, action="append", metavar="LABEL", help="conducting label (default: 0)")
+    transport.add_argument("--axis", choices=("x", "y", "z", "all"), default="all", help="x is the first array axis")
+    transport.add_argument("--tolerance", type=float, default=1e-6, help="relative residual of the solve")
+    measure = _command(
+        commands,
+        "measure",
+        "images:measure",
+        "descriptors of a voxel image",
+        "mesode measure electrode.tif --voxel-size-um 0.4",
+    )
+    _image_options(measure)
+
+
+def _add_cells(commands) -> None:
+    for name, doc in (
+        ("discharge", "constant-current discharge of a cell"),
+        ("charge", "constant-current charge of a cell"),
+    ):
+        sub = _command(commands, name, f"cells:{name}", doc, f"mesode {name} Chen2020 --c-rate 1 --json")
+        sub.add_argument("cell", metavar="CELL", help="Marquis2019, Chen2020, a BPX file (.json) or a run file (.h5)")
+        sub.add_argument("--c-rate", type=float, default=1.0, help="multiple of the nominal capacity per hour")
+        sub.add_argument("--csv", metavar="FILE.csv", help="also write the curve in the Battery Data Format")
+
+
+def _add_files(commands) -> None:
+    report = _command(
+        commands,
+        "report",
+        "files:report",
+        "write the HTML report of a run file",
+        "mesode report mesode_run.h5",
+        computes=False,
+    )
+    report.add_argument("run_file", metavar="RUN.h5")
+    report.add_argument("--output", metavar="REPORT.html", help="default: beside the run file")
+    export = _command(
+        commands,
+        "export",
+        "files:export",
+        "write parts of a run file in other formats",
+        "mesode export mesode_run.h5 --format vtu stl csv --output exported/",
+        computes=False,
+    )
+    export.add_argument("run_file", metavar="RUN.h5")
+    export.add_argument(
+        "--format",
+        nargs="+",
+        choices=("vtkhdf", "vtu", "stl", "tiff", "csv"),
+        default=["vtkhdf", "csv"],
+        help="what to write",
+    )
+    export.add_argument("--output", metavar="FOLDER", help="default: a folder named after the run file")
+    export.add_argument("--stage", choices=("dried", "calendered"), default="calendered", help="which structure")
+    info = _command(
+        commands, "info", "files:info", "what is in a run file; versions and devices", "mesode info mesode_run.h5"
+    )
+    info.add_argument("run_file", metavar="RUN.h5", nargs="?")
+    bench = _command(commands, "bench", "bench:bench", "the benchmark command", "mesode bench transport cell")
+    bench.add_argument("suite", nargs="*", metavar="SUITE", help="transport, calender, cell, chain; all by default")
+    bench.add_argument("--output", metavar="FILE.json", help="where to write the results")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""`mesode info`, `report` and `export`: what to do with a run file."""
+
+import csv
+import pathlib
+
+import numpy as np
+
+from mesode.process import log
+from microstructure import store
+
+
+def info(options) -> dict:
+    """Versions and devices; with a run file, what is in it."""
+    from mesode import record
+
+    if options.run_file is None:
+        return _about_program(options)
+    with store.open_foreign(options.run_file) as file:
+        store.check_schema(file)
+        entries = {}
+        file.visititems(lambda name, node: entries.__setitem__(name, _describe(node)))
+    data = store.read(options.run_file, groups=("provenance", "kpis", "command"))
+    if not options.json:
+        print(f"{options.run_file}: {record.file_hash(options.run_file)[:16]} (sha256)")
+        for name, text in entries.items():
+            if text and not name.startswith("VTKHDF"):
+                print(f"  {name}: {text}")
+    return {"file": str(options.run_file), "entries": {k: v for k, v in entries.items() if v}, **data}
+
+
+def _describe(node) -> str:
+    import h5py
+
+    if not isinstance(node, h5py.Dataset):
+        return ""
+    if node.ndim == 0 and node.dtype.kind in "iufb":
+        return f"{node[()]:.6g}"
+    if h5py.check_string_dtype(node.dtype) is not None:
+        return "text"
+    return f"{' x '.join(map(str, node.shape))} {node.dtype}"
+
+
+def _about_program(options) -> dict:
+    from mesode import process, record
+
+    process.configure(options.device)
+    import jax
+
+    free = process.free_memory()
+    about = {
+        "versions": record.versions(),
+        "commit": record.commit(),
+        "devices": [{"platform": d.platform, "kind": d.device_kind} for d in jax.devices()],
+        "x64": bool(jax.config.jax_enable_x64),
+        "compilation_cache": str(process.cache_folder()),
+        "free_memory_GiB": None if free is None else round(free / 2**30, 2),
+    }
+    if not options.json:
+        for name, version in about["versions"].items():
+            print(f"{name:12} {version}")
+        print(f"{'devices':12} {', '.join(d['kind'] + ' (' + d['platform'] + ')' for d in about['devices'])}")
+        print(f"{'cache':12} {about['compilation_cache']}")
+    return about
+
+
+def report(options) -> dict:
+    """Writes the HTML report of a run file."""
+    from mesode.report import write_report
+
+    output = pathlib.Path(options.output or pathlib.Path(options.run_file).with_suffix(".html"))
+    write_report(options.run_file, output)
+    log(f"wrote {output}", quiet=options.quiet)
+    return {"report": output}
+
+
+def export(options) -> dict:
+    """Writes parts of a run file in other formats into a folder."""
+    run = store.read(options.run_file)
+    folder = pathlib.Path(options.output or pathlib.Path(options.run_file).with_suffix(""))
+    makers = {"vtkhdf": _vtkhdf, "vtu": _vtu, "stl": _stl, "tiff": _tiff, "csv": _csv}
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"`{folder}` is not a folder.")
+    stage = run.get("structure", {}).get(options.stage) or run.get("structure", {}).get("image")
+    needs_structure = sorted(set(options.format) & {"vtkhdf", "vtu", "stl", "tiff"})
+    if stage is None and needs_structure:
+        raise ValueError(
+            f"File `{options.run_file}` holds no {options.stage} structure, which {', '.join(needs_structure)} need."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in dict.fromkeys(options.format):
+        written += makers[name](folder, run, stage, options.stage)
+    for path in written:
+        log(f"wrote {path}", quiet=options.quiet)
+    return {"files": written}
+
+
+def _fields(stage) -> dict[str, np.ndarray]:
+    return {k.removeprefix("fractions_"): v for k, v in stage.items() if k.startswith("fractions_")}
+
+
+def _labels(stage) -> np.ndarray:
+    """The phase that holds most of each voxel: 0 pore, 1 active material, 2 carbon-binder."""
+    order = [stage[f"fractions_{name}"] for name in ("pore", "active", "binder")]
+    return np.argmax(np.stack(order), axis=0).astype(np.uint8)
+
+
+def _vtkhdf(folder, run, stage, name):
+    paths = [folder / f"{name}.vtkhdf"]
+    store.write_image_view(paths[0], _fields(stage) | {"label": _labels(stage)}, stage["spacing_m"])
+    if "positions" in stage:
+        paths.append(folder / f"{name}_particles.vtkhdf")
+        store.write_particle_view(paths[1], stage["positions"], stage["radii"])
+    return paths
+
+
+def _vtu(folder, run, stage, name):
+    from microstructure import mesh
+
+    path = folder / f"{name}_solid.vtu"
+    labels = _labels(stage)
+    mesh.write_voxels(path, _fields(stage) | {"label": labels}, stage["spacing_m"], labels > 0)
+    return [path]
+
+
+def _stl(folder, run, stage, name):
+    from microstructure import mesh
+
+    if "positions" in stage:
+        path = folder / f"{name}_particles.stl"
+        mesh.write_particles(path, stage["positions"], stage["radii"])
+    else:
+        path = folder / f"{name}_active.stl"
+        mesh.write_surface(path, _labels(stage) == 1, stage["spacing_m"])
+    return [path]
+
+
+def _tiff(folder, run, stage, name):
+    from microstructure.images import write_tiff
+
+    path = folder / f"{name}_labels.tif"
+    with store.atomic(path) as temporary:
+        write_tiff(temporary, _labels(stage), stage["spacing_m"])
+    return [path]
+
+
+def _csv(folder, run, stage, name):
+    from mesode.report import flatten
+
+    paths = []
+    rows = [("figure", "value"), *flatten(run.get("kpis", {})).items()]
+    paths.append(write_csv(folder / "kpis.csv", rows))
+    for rate, curve in run.get("discharge", {}).items():
+        paths.append(write_curve(folder / f"discharge_{rate}C.bdf.csv", curve))
+    for part, columns in (("calendering", ("thickness_m", "pressure_Pa", "porosity")), ("drying", ("depth", "binder"))):
+        if part in run:
+            data = zip(*(run[part][c] for c in columns), strict=True)
+            paths.append(write_csv(folder / f"{part}.csv", [columns, *data]))
+    return paths
+
+
+def write_csv(path, rows):
+    """Writes rows as CSV, atomically, and returns the path."""
+    with store.atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    return pathlib.Path(path)
+
+
+def write_curve(path, curve):
+    """Writes a curve with the column names of the Battery Data Format; a discharge current is negative there."""
+    time, voltage = curve["time_s"], curve["voltage_V"]
+    columns, data = ["Test Time / s", "Voltage / V"], [time, voltage]
+    if "current_A" in curve:
+        columns.append("Current / A")
+        data.append(np.broadcast_to(-np.asarray(curve["current_A"]), np.shape(time)))
+    elif "current_A_m2" in curve:
+        columns.append("Current Density / A m-2")
+        data.append(np.broadcast_to(-np.asarray(curve["current_A_m2"]), np.shape(time)))
+    return write_csv(path, [columns, *zip(*data, strict=True)])

@@ -1,0 +1,205 @@
+"""The HTML report of a run: one page that needs no other file, made from the run file alone."""
+
+import html
+import math
+from collections.abc import Mapping
+
+from mesode import figures
+from microstructure import store
+
+KPI_NAMES = {
+    "areal_capacity_mAh_cm2": ("areal capacity", "mAh/cm²"),
+    "porosity": ("porosity", ""),
+    "thickness_um": ("thickness", "µm"),
+    "areal_loading_mg_cm2": ("areal loading", "mg/cm²"),
+    "tortuosity_factor.x": ("tortuosity factor through the thickness, x", ""),
+    "tortuosity_factor.y": ("tortuosity factor in plane, y", ""),
+    "tortuosity_factor.z": ("tortuosity factor in plane, z", ""),
+    "specific_surface_area_per_m": ("specific surface area", "1/m"),
+    "effective_electronic_conductivity_S_m": ("effective electronic conductivity", "S/m"),
+    "energy_Wh_kg": ("stack energy by mass", "Wh/kg"),
+    "energy_Wh_L": ("stack energy by volume", "Wh/L"),
+    "energy_2C_Wh_L": ("stack energy by volume at 2C", "Wh/L"),
+    "average_voltage_V": ("average voltage", "V"),
+    "capacity_retention_2C": ("capacity retained at 2C", ""),
+}
+
+_CSS = """
+body{font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;color:#1c2733;max-width:1080px;margin:0 auto;
+padding:2rem 1.4rem 4rem}
+h1{font-size:1.7rem;margin:0 0 .2rem}h2{font-size:1.15rem;margin:2.4rem 0 .6rem;border-bottom:1px solid #dde3ea;
+padding-bottom:.25rem}p.lead{color:#566472;margin:.1rem 0 0}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.3rem .9rem .3rem 0;text-align:left;
+border-bottom:1px solid #edf0f3}th{font-weight:600;color:#566472}td.n,th.n{text-align:right}
+figure{margin:0 0 1.2rem}figure img{max-width:100%;height:auto}figcaption{color:#566472;font-size:.9rem;max-width:70ch}
+.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(430px,1fr));gap:1rem 2rem}
+pre{background:#f6f8fa;padding:1rem;overflow:auto;font-size:.82rem;border-radius:6px}summary{cursor:pointer}
+.note{background:#fff7e6;border-left:4px solid #e69f00;padding:.5rem .9rem;margin:1rem 0}
+"""
+
+
+def write_report(run_file, output) -> None:
+    """Writes the report of `run_file` to `output`, atomically."""
+    page = render(store.read(run_file), str(getattr(run_file, "name", run_file)))
+    with store.atomic(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def render(run: Mapping, name: str = "run") -> str:
+    """The page for the content of a run file; parts that the run does not have are left out."""
+    provenance = run.get("provenance", {})
+    parts = [
+        f"<h1>Electrode report</h1><p class=lead>{_text(name)} · {_text(provenance.get('time', ''))} · "
+        f"Mesode {_text(provenance.get('versions', {}).get('mesode', ''))}</p>"
+    ]
+    parts += [f"<p class=note>{_text(note)}</p>" for note in run.get("notes", [])]
+    parts.append(_kpis(run))
+    parts += [section for section in (_structure(run), _curves(run), _transport(run), _design(run)) if section]
+    parts.append(_provenance(run))
+    body = "\n".join(parts)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+        'content="width=device-width,initial-scale=1"><title>Mesode report</title>'
+        f"<style>{_CSS}</style></head><body>{body}</body></html>"
+    )
+
+
+def flatten(tree: Mapping, prefix: str = "") -> dict[str, object]:
+    """Nested names joined by dots."""
+    flat = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        flat |= flatten(value, path + ".") if isinstance(value, Mapping) else {path: value}
+    return flat
+
+
+def number(value, digits: int = 4) -> str:
+    """A number as people write it, to so many significant digits."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return str(value)
+    if math.isinf(value):
+        return "∞"
+    if math.isnan(value):
+        return "–"
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        places = max(0, digits - 1 - (math.floor(math.log10(abs(value))) if value else 0))
+        return f"{value:.{places}f}"
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}·10<sup>{int(exponent)}</sup>"
+
+
+def _text(value) -> str:
+    return html.escape(str(value))
+
+
+def _kpis(run: Mapping) -> str:
+    values = flatten(run.get("kpis", {}))
+    if not values:
+        return ""
+    spread, refined = flatten(run.get("kpis_spread", {})), flatten(run.get("kpis_refined", {}))
+    count = len(run.get("realisations", {}))
+    head = "<tr><th>figure</th><th class=n>value</th>"
+    head += f"<th class=n>± over {count} packings</th>" if spread else ""
+    head += "<th class=n>on the finer grid</th><th class=n>change</th>" if refined else ""
+    rows = [head + "<th>unit</th></tr>"]
+    order = [k for k in KPI_NAMES if k in values] + [k for k in values if k not in KPI_NAMES]
+    for key in order:
+        label, unit = KPI_NAMES.get(key, (key.replace("_", " "), ""))
+        cells = f"<td>{_text(label)}</td><td class=n>{number(values[key])}</td>"
+        if spread:
+            cells += f"<td class=n>{number(spread[key], 2) if key in spread else ''}</td>"
+        if refined:
+            finer = refined.get(key)
+            numeric = isinstance(finer, float) and isinstance(values[key], float) and values[key]
+            change = f"{100 * (finer / values[key] - 1):+.1f} %" if numeric and math.isfinite(finer) else ""
+            cells += f"<td class=n>{number(finer) if finer is not None else ''}</td><td class=n>{change}</td>"
+        rows.append(f"<tr>{cells}<td>{_text(unit)}</td></tr>")
+    note = "" if spread else "<p class=lead>One packing; `realisations` in the job gives each figure its spread.</p>"
+    return f"<h2>Key figures</h2><table>{''.join(rows)}</table>{note}"
+
+
+def _figure(figure, caption: str) -> str:
+    alternative = html.escape(caption, quote=True)
+    return (
+        f'<figure><img alt="{alternative}" src="{figures.data_uri(figure)}"><figcaption>{caption}</figcaption></figure>'
+    )
+
+
+def _structure(run: Mapping) -> str:
+    stages = {
+        name: stage
+        for name in ("dried", "calendered", "image")
+        if (stage := run.get("structure", {}).get(name)) and "fractions_pore" in stage
+    }
+    if not stages:
+        return ""
+    caption = "Slices through the middle, current collector at x = 0. Mixed voxels have mixed colours."
+    return "<h2>Structure</h2>" + _figure(figures.structure(stages), caption)
+
+
+def _curves(run: Mapping) -> str:
+    out = []
+    if "drying" in run:
+        out.append(
+            _figure(
+                figures.binder_profile(run["drying"]["depth"], run["drying"]["binder"]),
+                "Binder through the dried film, as it places the carbon-binder.",
+            )
+        )
+    if "calendering" in run:
+        data = run["calendering"]
+        out.append(
+            _figure(
+                figures.calendering(
+                    data["porosity"], data["pressure_Pa"], data.get("loading"), data.get("thickness_m")
+                ),
+                "Compression by a rigid plate and release. Contacts have no friction yet, which is worth a factor of "
+                "about 3.5 in pressure: read the shape, not the level.",
+            )
+        )
+    if run.get("discharge"):
+        out.append(
+            _figure(figures.discharge(run["discharge"]), "Constant-current discharge down to the cut-off voltage.")
+        )
+    return f"<h2>Process and cell</h2><div class=pair>{''.join(out)}</div>" if out else ""
+
+
+def _transport(run: Mapping) -> str:
+    data = run.get("transport", {})
+    if "potential" not in data:
+        return ""
+    figure = figures.field_map(data["potential"], data["spacing_m"], data.get("flux"))
+    return "<h2>Transport</h2>" + _figure(figure, "Electrolyte transport through the thickness, slice at mid z.")
+
+
+def _design(run: Mapping) -> str:
+    data = run.get("history", {})
+    out = ""
+    if "objective" in data:
+        figure = figures.history(data["objective"], str(run.get("objective", "objective")), data.get("random_best"))
+        out += "<h2>Design</h2>" + _figure(figure, "The objective at each step, on the packings of the design.")
+    if "variables" in run:
+        rows = "".join(
+            f"<tr><td>{_text(path)}</td>"
+            + "".join(f"<td class=n>{number(v.get(c, math.nan))}</td>" for c in ("start", "end", "low", "high"))
+            + "</tr>"
+            for path, v in run["variables"].items()
+        )
+        head = "".join(f"<th class=n>{column}</th>" for column in ("start", "end", "low", "high"))
+        out += f"<table><tr><th>variable</th>{head}</tr>{rows}</table>"
+    if "gradient" in run:
+        rows = "".join(f"<tr><td>{_text(k)}</td><td class=n>{number(v)}</td></tr>" for k, v in run["gradient"].items())
+        out += f"<h2>Gradient</h2><table><tr><th>variable</th><th class=n>per unit of the key</th></tr>{rows}</table>"
+    return out
+
+
+def _provenance(run: Mapping) -> str:
+    rows = "".join(
+        f"<tr><td>{_text(key)}</td><td>{_text(value)}</td></tr>"
+        for key, value in flatten(run.get("provenance", {})).items()
+        if value != ""
+    )
+    job = f"<details><summary>Resolved job</summary><pre>{_text(run['job'])}</pre></details>" if "job" in run else ""
+    return (
+        f"<h2>Provenance</h2><details><summary>Versions, devices, inputs</summary><table>{rows}</table></details>{job}"
+    )
