@@ -1,0 +1,120 @@
+"""The cell as values: electrodes, separator, electrolyte, cut-offs."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from microstructure.checks import require
+from microstructure.units import faraday
+
+from ..electrochemistry.electrolyte import Electrolyte
+from ..electrochemistry.intercalation import Intercalation
+from ..electrochemistry.kinetics import MetalKinetics
+
+
+class Electrode(eqx.Module):
+    """A porous insertion electrode, homogenised over its thickness.
+
+    **Arguments:** `thickness`, m; `porosity`, pore volume filled by electrolyte, binder nanopores included, as a share
+    of the volume; `active_fraction`, share of active material; `specific_area`, reacting area per volume, 1/m;
+    `particle_radius`, m; `electrolyte_transport`, effective over free diffusivity, porosity over tortuosity factor;
+    `electronic_conductivity`, effective, S/m; `material`; `stoichiometry_full` and `stoichiometry_empty`, of the
+    charged and of the discharged cell.
+
+    Lithium balances in a sphere model when `specific_area` is 3 `active_fraction` / `particle_radius`; they are
+    separate so that each has its own derivative.
+    """
+
+    thickness: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    porosity: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    active_fraction: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    specific_area: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    particle_radius: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    electrolyte_transport: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    electronic_conductivity: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    material: Intercalation
+    stoichiometry_full: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    stoichiometry_empty: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    def __check_init__(self):
+        require("thickness", self.thickness, 1e-9, 1e-2, unit="m")
+        require("porosity", self.porosity, 1e-6, 1.0)
+        require("active_fraction", self.active_fraction, 1e-6, 1.0)
+        require("specific_area", self.specific_area, 1.0, 1e12, unit="1/m")
+        require("particle_radius", self.particle_radius, 1e-10, 1e-2, unit="m")
+        require("electrolyte_transport", self.electrolyte_transport, 1e-12, 1.0)
+        require("electronic_conductivity", self.electronic_conductivity, 1e-12, 1e9, unit="S/m")
+        require("stoichiometry_full", self.stoichiometry_full, 0.0, 1.0)
+        require("stoichiometry_empty", self.stoichiometry_empty, 0.0, 1.0)
+
+
+class LithiumMetal(eqx.Module):
+    """A flat electrode of lithium metal, potential zero: the counter electrode of a half-cell.
+
+    **Arguments:** `kinetics`, its exchange-current density on the geometric area.
+    """
+
+    kinetics: MetalKinetics
+
+
+class Separator(eqx.Module):
+    """A porous separator: `thickness`, m; `porosity`; `electrolyte_transport`, effective over free diffusivity."""
+
+    thickness: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    porosity: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    electrolyte_transport: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    def __check_init__(self):
+        require("thickness", self.thickness, 1e-9, 1e-2, unit="m")
+        require("porosity", self.porosity, 1e-6, 1.0)
+        require("electrolyte_transport", self.electrolyte_transport, 1e-12, 1.0)
+
+
+class Cell(eqx.Module):
+    """A cell, or a half-cell where `negative` is [`LithiumMetal`][].
+
+    **Arguments:** `negative`, `separator`, `positive`, `electrolyte`; `temperature`, K, uniform and constant; `area`,
+    of all electrode pairs together, m2; `lower_cutoff` and `upper_cutoff`, V.
+    """
+
+    negative: Electrode | LithiumMetal
+    separator: Separator
+    positive: Electrode
+    electrolyte: Electrolyte
+    temperature: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=298.15)
+    area: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
+    lower_cutoff: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=2.5)
+    upper_cutoff: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=4.2)
+
+    def __check_init__(self):
+        require("temperature", self.temperature, 200.0, 400.0, unit="K")
+        require("area", self.area, 0.0, unit="m2")
+        require("lower_cutoff", self.lower_cutoff, 0.0, 6.0, unit="V")
+        require("upper_cutoff", self.upper_cutoff, 0.0, 6.0, unit="V")
+
+
+def theoretical_capacity(electrode: Electrode) -> Array:
+    """Charge per area between full and empty, F c_max eps_act L |x_full - x_empty|, in C/m2."""
+    window = jnp.abs(electrode.stoichiometry_full - electrode.stoichiometry_empty)
+    content = electrode.material.maximum_concentration * electrode.active_fraction * electrode.thickness
+    return faraday * content * window
+
+
+def balanced_negative(negative: Electrode, positive: Electrode, n_to_p) -> Electrode:
+    """`negative` with the thickness that gives its theoretical capacity `n_to_p` times that of `positive`."""
+    scale = n_to_p * theoretical_capacity(positive) / theoretical_capacity(negative)
+    return eqx.tree_at(lambda e: e.thickness, negative, negative.thickness * scale)
+
+
+def stoichiometry_at(electrode: Electrode, state_of_charge) -> Array:
+    """The stoichiometry at a state of charge between 0 (empty) and 1 (full)."""
+    full, empty = electrode.stoichiometry_full, electrode.stoichiometry_empty
+    return empty + state_of_charge * (full - empty)
+
+
+def open_circuit_voltage(cell: Cell, state_of_charge=1.0) -> Array:
+    """Voltage at rest, U_p - U_n, in V."""
+    voltage = cell.positive.material.potential(stoichiometry_at(cell.positive, state_of_charge))
+    if isinstance(cell.negative, Electrode):
+        voltage = voltage - cell.negative.material.potential(stoichiometry_at(cell.negative, state_of_charge))
+    return voltage

@@ -1,0 +1,228 @@
+"""Published parameter sets as values."""
+
+from microstructure.units import faraday
+
+from ..electrochemistry.electrolyte import Electrolyte
+from ..electrochemistry.intercalation import Intercalation
+from ..electrochemistry.kinetics import InsertionKinetics, MetalKinetics
+from ..electrochemistry.laws import Exponential, ExponentialTanh, PowerSum
+from .cell import Cell, Electrode, LithiumMetal, Separator
+
+# Stoichiometry of (negative, positive) at rest at the lower cut-off with the lithium of the charged cell.
+CHEN_EMPTY = (0.03, 0.9)
+MARQUIS_EMPTY = (0.17, 0.99)
+_REFERENCE_SALT = 1000.0  # mol/m3, at which rate constants are given
+
+
+def _rate(prefactor, maximum_concentration):
+    """k in mol/m2/s from the form j0 = m sqrt(c c_s (c_max - c_s)), m in (A/m2) (m3/mol)^1.5."""
+    return prefactor * maximum_concentration * _REFERENCE_SALT**0.5 / faraday
+
+
+def nyman_electrolyte(initial_concentration=1000.0) -> Electrolyte:
+    """LiPF6 in EC:EMC 3:7 by weight at 298 K.
+
+    **Source:** Nyman, Behm and Lindbergh 2008, doi 10.1016/j.electacta.2008.04.023; the transference number and unit
+    thermodynamic factor with which it is used in Chen et al. 2020, doi 10.1149/1945-7111/ab9050.
+    """
+    return Electrolyte(
+        initial_concentration=initial_concentration,
+        diffusivity=PowerSum([8.794e-11, -3.972e-10, 4.862e-10], 1000.0, (2.0, 1.0, 0.0)),  # m2/s, Nyman 2008
+        conductivity=PowerSum([0.1297, -2.51, 3.329], 1000.0, (3.0, 1.5, 1.0)),  # S/m, Nyman 2008
+        transference_number=0.2594,  # Chen 2020, table VII, from Nyman 2008
+    )
+
+
+def capiglia_electrolyte(initial_concentration=1000.0) -> Electrolyte:
+    """LiPF6 in EC:DMC at 298 K.
+
+    **Source:** Capiglia et al. 1999, doi 10.1016/S0378-7753(98)00237-7, in the fits used by Marquis et al. 2019,
+    doi 10.1149/2.0341915jes.
+    """
+    return Electrolyte(
+        initial_concentration=initial_concentration,
+        diffusivity=Exponential(5.34e-10, -0.65e-3),  # m2/s and m3/mol, Marquis 2019, table A-II
+        conductivity=PowerSum([0.0911, 1.9101, -1.052, 0.1554], 1000.0, (0.0, 1.0, 2.0, 3.0)),  # S/m, Marquis 2019
+        transference_number=0.4,  # Marquis 2019, table A-I
+        diffusivity_activation_energy=37040.0,  # J/mol, Marquis 2019
+        conductivity_activation_energy=34700.0,  # J/mol, Marquis 2019
+    )
+
+
+def chen_graphite() -> Intercalation:
+    """Graphite with silicon oxide of the LG M50. **Source:** Chen et al. 2020, doi 10.1149/1945-7111/ab9050."""
+    capacity = 33133.0  # mol/m3, Chen 2020, table VII
+    return Intercalation(
+        maximum_concentration=capacity,
+        diffusivity=3.3e-14,  # m2/s, Chen 2020, table VII
+        open_circuit_potential=ExponentialTanh(  # V, Chen 2020, equation 9
+            constant=0.2482,
+            slope=0.0,
+            exponentials=[[1.9793, -39.3631]],
+            steps=[[-0.0909, 29.8538, 0.1234], [-0.04478, 14.9159, 0.2769], [-0.0205, 30.4444, 0.6103]],
+        ),
+        kinetics=InsertionKinetics(_rate(6.48e-7, capacity), _REFERENCE_SALT, 35000.0),  # Chen 2020, table VII
+    )
+
+
+def chen_nmc() -> Intercalation:
+    """NMC 811 of the LG M50. **Source:** Chen et al. 2020, doi 10.1149/1945-7111/ab9050."""
+    capacity = 63104.0  # mol/m3, Chen 2020, table VII
+    return Intercalation(
+        maximum_concentration=capacity,
+        diffusivity=4e-15,  # m2/s, Chen 2020, table VII
+        open_circuit_potential=ExponentialTanh(  # V, Chen 2020, equation 8
+            constant=4.4875,
+            slope=-0.8090,
+            exponentials=[[0.0, 0.0]],
+            steps=[[-0.0428, 18.5138, 0.5542], [-17.7326, 15.7890, 0.3117], [17.5842, 15.9308, 0.3120]],
+        ),
+        kinetics=InsertionKinetics(_rate(3.42e-6, capacity), _REFERENCE_SALT, 17800.0),  # Chen 2020, table VII
+    )
+
+
+def chen_negative() -> Electrode:
+    """The negative electrode of the LG M50. **Source:** Chen et al. 2020, doi 10.1149/1945-7111/ab9050, table VII."""
+    return Electrode(
+        thickness=8.52e-5,  # m
+        porosity=0.25,
+        active_fraction=0.75,
+        specific_area=3 * 0.75 / 5.86e-6,  # 1/m, spheres
+        particle_radius=5.86e-6,  # m
+        electrolyte_transport=0.25**1.5,  # Bruggeman exponent 1.5
+        electronic_conductivity=215.0,  # S/m
+        material=chen_graphite(),
+        stoichiometry_full=29866.0 / 33133.0,  # initial concentration
+        stoichiometry_empty=CHEN_EMPTY[0],
+    )
+
+
+def chen_positive() -> Electrode:
+    """The positive electrode of the LG M50. **Source:** Chen et al. 2020, doi 10.1149/1945-7111/ab9050, table VII."""
+    return Electrode(
+        thickness=7.56e-5,  # m
+        porosity=0.335,
+        active_fraction=0.665,
+        specific_area=3 * 0.665 / 5.22e-6,  # 1/m, spheres
+        particle_radius=5.22e-6,  # m
+        electrolyte_transport=0.335**1.5,  # Bruggeman exponent 1.5
+        electronic_conductivity=0.18,  # S/m
+        material=chen_nmc(),
+        stoichiometry_full=17038.0 / 63104.0,  # initial concentration
+        stoichiometry_empty=CHEN_EMPTY[1],
+    )
+
+
+def chen_separator() -> Separator:
+    """The separator of the LG M50. **Source:** Chen et al. 2020, doi 10.1149/1945-7111/ab9050, table VII."""
+    return Separator(thickness=1.2e-5, porosity=0.47, electrolyte_transport=0.47**1.5)
+
+
+def chen2020() -> Cell:
+    """The LG M50 21700 cell, nominally 5 Ah. **Source:** Chen et al. 2020, doi 10.1149/1945-7111/ab9050."""
+    return Cell(
+        negative=chen_negative(),
+        separator=chen_separator(),
+        positive=chen_positive(),
+        electrolyte=nyman_electrolyte(),
+        temperature=298.15,  # K
+        area=0.1027,  # m2, 0.065 m by 1.58 m, table VII
+        lower_cutoff=2.5,  # V
+        upper_cutoff=4.2,  # V
+    )
+
+
+def _marquis_graphite():
+    capacity = 24983.2619938437  # mol/m3, Marquis 2019, table A-I
+    return Intercalation(
+        maximum_concentration=capacity,
+        diffusivity=3.9e-14,  # m2/s, Marquis 2019, table A-I
+        open_circuit_potential=ExponentialTanh(  # V, Marquis 2019, appendix, from Dualfoil
+            constant=0.194,
+            slope=0.0,
+            exponentials=[[1.5, -120.0]],
+            steps=[
+                [0.0351, 1 / 0.083, 0.286], [-0.0045, 1 / 0.119, 0.849], [-0.035, 1 / 0.05, 0.9233],
+                [-0.0147, 1 / 0.034, 0.5], [-0.102, 1 / 0.142, 0.194], [-0.022, 1 / 0.0164, 0.9],
+                [-0.011, 1 / 0.0226, 0.124], [0.0155, 1 / 0.029, 0.105],
+            ],
+        ),
+        kinetics=InsertionKinetics(_rate(2e-5, capacity), _REFERENCE_SALT, 37480.0),  # Marquis 2019, table A-I
+        diffusivity_activation_energy=42770.0,  # J/mol, Marquis 2019
+    )  # fmt: skip
+
+
+def _marquis_cobalt_oxide():
+    capacity, stretch = 51217.9257309275, 1.062  # mol/m3 and a factor on the stoichiometry, Marquis 2019
+    terms = [  # height, rate, offset of tanh(offset - rate stretch x), V, Marquis 2019, appendix, from Dualfoil
+        (0.07645, 54.4806, 30.834), (2.1581, 50.294, 52.294), (-0.14169, 19.8543, 11.0923),
+        (0.2051, 5.4888, 1.4684), (0.2531, 1 / 0.1316, 0.56478 / 0.1316), (0.02167, 1 / 0.006, 0.525 / 0.006),
+    ]  # fmt: skip
+    return Intercalation(
+        maximum_concentration=capacity,
+        diffusivity=1e-13,  # m2/s, Marquis 2019, table A-I
+        open_circuit_potential=ExponentialTanh(
+            constant=2.16216,
+            slope=0.0,
+            exponentials=[[0.0, 0.0]],
+            steps=[[-height, rate * stretch, offset / (rate * stretch)] for height, rate, offset in terms],
+        ),
+        kinetics=InsertionKinetics(_rate(6e-7, capacity), _REFERENCE_SALT, 39570.0),  # Marquis 2019, table A-I
+        diffusivity_activation_energy=18550.0,  # J/mol, Marquis 2019
+    )
+
+
+def marquis2019() -> Cell:
+    """The Kokam SLPB 78205130H pouch cell, graphite against cobalt oxide, one electrode pair, nominally 0.680616 Ah.
+
+    **Source:** Marquis et al. 2019, doi 10.1149/2.0341915jes, table A-I.
+    """
+    negative = Electrode(
+        thickness=1e-4,  # m
+        porosity=0.3,
+        active_fraction=0.6,
+        specific_area=3 * 0.6 / 1e-5,  # 1/m, spheres
+        particle_radius=1e-5,  # m
+        electrolyte_transport=0.3**1.5,  # Bruggeman exponent 1.5
+        electronic_conductivity=100.0 * 0.7**1.5,  # S/m, Bruggeman exponent 1.5 on one minus porosity
+        material=_marquis_graphite(),
+        stoichiometry_full=19986.609595075 / 24983.2619938437,  # initial concentration
+        stoichiometry_empty=MARQUIS_EMPTY[0],
+    )
+    positive = Electrode(
+        thickness=1e-4,  # m
+        porosity=0.3,
+        active_fraction=0.5,
+        specific_area=3 * 0.5 / 1e-5,  # 1/m, spheres
+        particle_radius=1e-5,  # m
+        electrolyte_transport=0.3**1.5,  # Bruggeman exponent 1.5
+        electronic_conductivity=10.0 * 0.7**1.5,  # S/m, Bruggeman exponent 1.5 on one minus porosity
+        material=_marquis_cobalt_oxide(),
+        stoichiometry_full=30730.7554385565 / 51217.9257309275,  # initial concentration
+        stoichiometry_empty=MARQUIS_EMPTY[1],
+    )
+    return Cell(
+        negative=negative,
+        separator=Separator(thickness=2.5e-5, porosity=1.0, electrolyte_transport=1.0),
+        positive=positive,
+        electrolyte=capiglia_electrolyte(),
+        temperature=298.15,  # K
+        area=0.137 * 0.207,  # m2
+        lower_cutoff=3.105,  # V
+        upper_cutoff=4.1,  # V
+    )
+
+
+def half_cell(positive: Electrode, electrolyte: Electrolyte, lower_cutoff=3.0, upper_cutoff=4.3) -> Cell:
+    """`positive` against lithium metal, with a 25 um separator.
+
+    **Source:** separator and exchange current of lithium as in Xu et al. 2019, doi 10.1149/2.0161914jes: porosity 0.39,
+    j0 = F k c_Li^0.7 c^0.3 with k = 3.5e-8 and c_Li = 76900 mol/m3.
+    """
+    metal = MetalKinetics(
+        exchange_current_density=3.5e-8 * faraday * 76900.0**0.7 * 1000.0**0.3,  # A/m2 at 1000 mol/m3, Xu 2019
+        exponent=0.3,  # Xu 2019
+        reference_concentration=1000.0,
+    )
+    separator = Separator(thickness=2.5e-5, porosity=0.39, electrolyte_transport=0.39**1.5)  # m, Xu 2019
+    return Cell(LithiumMetal(metal), separator, positive, electrolyte, 298.15, 1.0, lower_cutoff, upper_cutoff)

@@ -1,0 +1,156 @@
+"""What is done to a cell: discharge and charge at constant current to a cut-off voltage."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..electrochemistry.intercalation import sphere_profile
+from ..numerics.march import March, march
+from ..numerics.solution import Result, Solution
+from .cell import Cell, theoretical_capacity
+from .porous import Mesh, PorousCell, build, rest
+
+
+class Stop(eqx.Enumeration):
+    """Why a constant-current run ended."""
+
+    cut_off = "The cut-off voltage was reached."
+    already_past_cut_off = "The cell was past its cut-off voltage as soon as the current flowed."
+    time_limit = "The time limit was reached before the cut-off voltage."
+    not_converged = "The solver could not go on: the steps became too small or too many."
+
+
+class DFN(eqx.Module):
+    """The porous-electrode model with concentrated electrolyte and spherical particles, isothermal.
+
+    **Arguments:** `mesh`, a [`Mesh`][]; `march`, how time is stepped.
+
+    **Source:** Doyle, Fuller and Newman 1993, doi 10.1149/1.2221597.
+    """
+
+    mesh: Mesh = eqx.field(default_factory=Mesh)
+    march: March = eqx.field(default_factory=March)
+
+
+class Fields(eqx.Module):
+    """Profiles through the thickness.
+
+    **Arguments:** `depth`, cell centres from the negative collector, shape (n,), m; `concentration`, of the salt, shape
+    (n,), mol/m3; for each electrode in order `surface` and `mean` stoichiometry, and `reaction` current density, A/m2.
+    """
+
+    depth: Array
+    concentration: Array
+    surface: tuple[Array, ...]
+    mean: tuple[Array, ...]
+    reaction: tuple[Array, ...]
+
+
+class Discharge(eqx.Module):
+    """A constant-current run; a charge has the same form, with the charge and energy put in counted positive.
+
+    **Arguments:** `time`, s, and `voltage`, V, at the steps, shape (n,), entries after the end repeating the last one;
+    `current_density`, A/m2, positive; `capacity`, C/m2; `energy`, J/m2; `end_time`, s; `stop`, a [`Stop`][]; `final`,
+    the profiles at the end. All per electrode area.
+    """
+
+    time: Float[Array, " n"]
+    voltage: Float[Array, " n"]
+    current_density: Float[Array, ""]
+    capacity: Float[Array, ""]
+    energy: Float[Array, ""]
+    end_time: Float[Array, ""]
+    stop: eqx.Enumeration
+    final: Fields
+
+    @property
+    def average_voltage(self) -> Array:
+        """Energy over charge, V; the first voltage where no charge flowed."""
+        flowed = self.capacity > 0
+        return jnp.where(flowed, self.energy / jnp.where(flowed, self.capacity, 1.0), self.voltage[0])
+
+    def voltage_at(self, time: Array) -> Array:
+        """Voltage at any times up to the end, by cubic interpolation between the steps, shape as `time`."""
+        n = self.time.shape[0]
+        last = jnp.sum(self.time[1:] > self.time[:-1]).astype(int)
+        i = jnp.clip(jnp.searchsorted(self.time, time, side="right").astype(int) - 2, 0, jnp.maximum(last - 3, 0))
+        index = i[..., None] + jnp.arange(4)
+        usable = index <= last
+        index = jnp.minimum(index, n - 1)
+        t, v = self.time[index], self.voltage[index]
+        other = usable[..., None, :] & usable[..., :, None] & ~jnp.eye(4, dtype=bool)
+        gap = jnp.where(other, t[..., :, None] - t[..., None, :], 1.0)
+        ahead = jnp.where(other, jnp.asarray(time)[..., None, None] - t[..., None, :], 1.0)
+        return jnp.sum(jnp.where(usable, jnp.prod(ahead / gap, axis=-1) * v, 0.0), axis=-1)
+
+
+def discharge(
+    cell: Cell, current_density, method: DFN | None = None, *, state_of_charge=1.0, duration=None
+) -> Solution:
+    """Draws a constant current until the lower cut-off, landed on exactly.
+
+    **Arguments:** `current_density`, A/m2 of electrode area, positive; `method`, by default `DFN()`; `state_of_charge`,
+    at the start; `duration`, a time limit in s, by default 1.5 times what the theoretical capacity would last.
+
+    **Returns:** a `Solution` with a [`Discharge`][]. It is differentiable, in reverse mode, in every number of `cell`
+    and in the current, through the cut-off: the cost is independent of how many.
+    """
+    return _run(cell, jnp.asarray(current_density), 1.0, cell.lower_cutoff, method, state_of_charge, duration)
+
+
+def charge(cell: Cell, current_density, method: DFN | None = None, *, state_of_charge=0.0, duration=None) -> Solution:
+    """Puts a constant current in until the upper cut-off; as [`discharge`][] otherwise."""
+    return _run(cell, jnp.asarray(current_density), -1.0, cell.upper_cutoff, method, state_of_charge, duration)
+
+
+def _run(cell, current, sign, level, method, state_of_charge, duration):
+    if cell.temperature.dtype != jnp.float64:
+        raise ValueError("The cell model needs float64, but the cell holds float32. Enable x64 before making the cell.")
+    method = DFN() if method is None else method
+    current = current.astype(cell.temperature.dtype)
+    system = build(cell, sign * current, method.mesh)
+    start, guess = rest(system, cell, jnp.asarray(state_of_charge, current.dtype))
+    flowing = current > 0
+    lasting = 1.5 * theoretical_capacity(cell.positive) / jnp.where(flowing, current, 1.0)
+    horizon = jnp.where(flowing, lasting, 3600.0) if duration is None else jnp.asarray(duration, current.dtype)
+    solution = march(system, start, guess, level, jnp.asarray(sign), horizon, method.march)
+    record = solution.value
+    end = record.time[-1]
+    stop = Stop.where(
+        solution.result == Result.successful,
+        Stop.where(
+            record.reached, Stop.where(record.steps > 0, Stop.cut_off, Stop.already_past_cut_off), Stop.time_limit
+        ),
+        Stop.not_converged,
+    )
+    value = Discharge(
+        time=record.time, voltage=record.observed, current_density=current, capacity=current * end,
+        energy=current * _integral(record.time, record.observed), end_time=end, stop=stop,
+        final=_fields(cell, system, record, method.mesh),
+    )  # fmt: skip
+    return Solution(value, solution.result, solution.stats)
+
+
+def _integral(time, value):
+    """The integral of a record: trapezoids, corrected by the parabola through the step before."""
+    step = time[1:] - time[:-1]
+    moving = step > 0
+    slope = jnp.where(moving, (value[1:] - value[:-1]) / jnp.where(moving, step, 1.0), 0.0)
+    span = step[1:] + step[:-1]
+    bend = jnp.where(moving[1:], (slope[1:] - slope[:-1]) / jnp.where(moving[1:], span, 1.0), 0.0)
+    return jnp.sum(0.5 * step * (value[1:] + value[:-1])) - jnp.sum(step[1:] ** 3 * bend) / 6.0
+
+
+def _fields(cell: Cell, system: PorousCell, record, mesh: Mesh) -> Fields:
+    c, _, reaction = system.unknowns(record.unknowns)
+    amplitudes = system.amplitudes(record.state)
+    layers = [(cell.separator.thickness, mesh.separator), (cell.positive.thickness, mesh.positive)]
+    layers = layers if system.metal is not None else [(cell.negative.thickness, mesh.negative), *layers]
+    width = jnp.concatenate([jnp.broadcast_to(thickness / n, (n,)) for thickness, n in layers])
+    return Fields(
+        depth=jnp.cumsum(width) - 0.5 * width,
+        concentration=c,
+        surface=tuple(sphere_profile(q, [1.0])[0] for q in amplitudes),
+        mean=tuple(q[0] for q in amplitudes),
+        reaction=tuple(reaction),
+    )

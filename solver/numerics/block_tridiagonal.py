@@ -1,0 +1,51 @@
+"""Block-tridiagonal systems of 2 by 2 blocks, the shape of every one-dimensional pair of coupled fields."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+
+def _inverse(b):
+    determinant = b[0, 0] * b[1, 1] - b[0, 1] * b[1, 0]
+    return jnp.stack([jnp.stack([b[1, 1], -b[0, 1]]), jnp.stack([-b[1, 0], b[0, 0]])]) / determinant
+
+
+def _product(a, b):
+    """The matrix product over the two leading axes, written out: a contraction of size two is no work for a dot."""
+    columns = range(b.shape[1])
+    return jnp.stack([jnp.stack([a[i, 0] * b[0, k] + a[i, 1] * b[1, k] for k in columns]) for i in range(2)])
+
+
+def solve_blocks(lower: Array, diagonal: Array, upper: Array, rhs: Array) -> Array:
+    """Solves A_i x_(i-1) + B_i x_i + C_i x_(i+1) = r_i by block elimination without pivoting (Thomas).
+
+    **Arguments:** `lower`, `diagonal`, `upper`, shape (2, 2, n), the blocks A, B, C, of which A_0 and C_(n-1) are not
+    used; `rhs`, shape (2, n).
+
+    **Returns:** x, shape (2, n).
+
+    **Source:** Golub and Van Loan 2013, Matrix Computations, section 4.5.1, isbn 978-1421407944.
+    """
+    rows = tuple(jnp.moveaxis(m, -1, 0) for m in (lower, diagonal, upper, rhs[:, None]))
+
+    def eliminate(carry, row):
+        a, b, c, r = row
+        inverse = _inverse(b - _product(a, carry[0]))
+        carry = _product(inverse, c), _product(inverse, r - _product(a, carry[1]))
+        return carry, carry
+
+    def substitute(x, row):
+        x = row[1] - _product(row[0], x)
+        return x, x
+
+    start = jnp.zeros((2, 2), rhs.dtype), jnp.zeros((2, 1), rhs.dtype)
+    _, reduced = lax.scan(eliminate, start, rows)
+    _, x = lax.scan(substitute, start[1], reduced, reverse=True)
+    return jnp.moveaxis(x[..., 0], 0, -1)
+
+
+def transpose_blocks(lower: Array, diagonal: Array, upper: Array) -> tuple[Array, Array, Array]:
+    """The blocks of the transposed matrix: each block transposed, and the off-diagonals exchanged and shifted."""
+    lower_t, diagonal_t, upper_t = (jnp.swapaxes(m, 0, 1) for m in (lower, diagonal, upper))
+    ends = ((0, 0), (0, 0))
+    return jnp.pad(upper_t[..., :-1], (*ends, (1, 0))), diagonal_t, jnp.pad(lower_t[..., 1:], (*ends, (0, 1)))
