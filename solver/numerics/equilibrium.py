@@ -61,8 +61,8 @@ def _direction(hessian, gradient, precondition, forcing, limit):
         rz_new = tree_vdot(r, z)
         return x, r, _add(z, rz_new / jnp.where(rz > 0, rz, 1), p), rz_new, step + 1, bent
 
-    x, _, _, _, steps, _ = lax.while_loop(keep_going, iterate, (zero, r, z, rz, jnp.asarray(0), jnp.asarray(False)))
-    return x, steps
+    x, _, _, _, steps, bent = lax.while_loop(keep_going, iterate, (zero, r, z, rz, jnp.asarray(0), jnp.asarray(False)))
+    return x, steps, bent
 
 
 def _line_search(energy, x, p, value, slope):
@@ -82,7 +82,7 @@ def _line_search(energy, x, p, value, slope):
     return jnp.where(alpha > 1e-6, alpha, 0.0), trial
 
 
-def _search(energy, preconditioner, x0, args, method):
+def _search(energy, model, x0, args, method):
     """Newton-CG from `x0`; returns x, result and stats."""
 
     def here(x):
@@ -97,15 +97,21 @@ def _search(energy, preconditioner, x0, args, method):
     def iterate(state):
         x, g, force, step, inner, _ = state
         _, hessian = jax.linearize(slope_of, x)
-        precondition = preconditioner(x, args)
+        surrogate, precondition = model(x, args)
         # Superlinear at the end, cheap at the start.
         forcing = jnp.clip(jnp.sqrt(force / jnp.maximum(scale, 1e-300)) * 0.1, 1e-5, 0.05)
-        p, used = _direction(hessian, g, precondition, forcing, method.inner)
+        p, used, bent = _direction(hessian, g, precondition, forcing, method.inner)
+        # Far away the Hessian may be indefinite: there the surrogate's direction descends, and further than a stump.
+        p, more, _ = lax.cond(
+            bent,
+            lambda: _direction(surrogate, g, precondition, 0.05, method.inner),
+            lambda: (p, jnp.zeros_like(used), bent),
+        )
         p = _add(jax.tree.map(jnp.zeros_like, p), jnp.minimum(1.0, method.reach / jnp.maximum(_largest(p), 1e-300)), p)
         alpha, _ = _line_search(here, x, p, here(x), tree_vdot(g, p))
         x = _add(x, alpha, p)
         g = slope_of(x)
-        return x, g, _largest(g), step + 1, inner + used, alpha == 0
+        return x, g, _largest(g), step + 1, inner + used + more, alpha == 0
 
     g0 = slope_of(x0)
     scale = _largest(g0)
@@ -119,43 +125,44 @@ def _search(energy, preconditioner, x0, args, method):
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _at_minimum(energy, preconditioner, options, x, args):
+def _at_minimum(energy, model, options, x, args):
     return x
 
 
 @_at_minimum.defjvp
-def _at_minimum_jvp(energy, preconditioner, options, primals, tangents):
+def _at_minimum_jvp(energy, model, options, primals, tangents):
     """Implicit function theorem: with g = dE/dx = 0, dx = -H^-1 (dg/dargs) dargs. The search start carries none."""
     (x, args), (_, d_args) = primals, tangents
     slope_of = jax.grad(energy)
     _, rhs = jax.jvp(lambda a: slope_of(x, a), (args,), (d_args,))
     _, hessian = jax.linearize(lambda y: slope_of(y, args), x)
     rtol, limit = options
-    precondition = preconditioner(x, args)
+    _, precondition = model(x, args)
     solved = linear_solve(hessian, rhs, preconditioner=precondition, rtol=rtol, max_steps=limit)
     return x, jax.tree.map(jnp.negative, solved.value)
 
 
-def plain(x, args) -> Callable:
-    """No preconditioner."""
-    return lambda r: r
+def plain(x, args) -> tuple[Callable, Callable]:
+    """The identity for a surrogate Hessian and for its inverse."""
+    return (lambda p: p), (lambda r: r)
 
 
-def equilibrium(energy: Callable, x0, args, method: NewtonCG, preconditioner: Callable = plain) -> Solution:
+def equilibrium(energy: Callable, x0, args, method: NewtonCG, model: Callable = plain) -> Solution:
     """Minimises energy(x, args) over x, differentiable in `args` by the implicit function theorem.
 
-    Forward and reverse mode cost one linear solve with the Hessian at the minimum. `energy` and `preconditioner` must
-    not close over traced values: everything traced goes in `args`. Where the Hessian jumps (onset of contact or yield),
+    Forward and reverse mode cost one linear solve with the Hessian at the minimum. `energy` and `model` must not
+    close over traced values: everything traced goes in `args`. Where the Hessian jumps (onset of contact or yield),
     the derivative is that of the side on which the minimum lies.
 
     **Arguments:** `energy`, (x, args) -> number, bounded below; `x0`, start, a tree of arrays, with no derivative;
-    `preconditioner`, (x, args) -> (r -> approximate inverse Hessian times r), symmetric and positive.
+    `model`, (x, args) -> (apply, solve), a symmetric positive surrogate of the Hessian (used where the Hessian is not
+    positive) and a symmetric positive preconditioner.
 
     **Returns:** a `Solution` with x, and `steps`, `inner` and `residual` (largest force component) in its stats.
     """
     x0, fixed, options = lax.stop_gradient((x0, args, method))
-    x, result, stats = lax.stop_gradient(_search(energy, preconditioner, x0, fixed, options))
-    x = _at_minimum(energy, preconditioner, (method.adjoint, 10 * method.inner), x, args)
+    x, result, stats = lax.stop_gradient(_search(energy, model, x0, fixed, options))
+    x = _at_minimum(energy, model, (method.adjoint, 10 * method.inner), x, args)
     return Solution(x, result, stats)
 
 

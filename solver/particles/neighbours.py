@@ -1,6 +1,7 @@
 """Which particles may touch: a static list of pairs, built once on the host and checked afterwards."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -109,9 +110,22 @@ def missed_contacts(packing: Packing, pairs: Pairs) -> Int[Array, ""]:
     return touching - jnp.sum((overlap > 0) & (pairs.listed > 0))
 
 
-def accumulate(blocks: Float[Array, "p 3 3"], diagonal: Float[Array, "n 3 3"], pairs: Pairs) -> Float[Array, "n 3 3"]:
-    """The diagonal blocks of a Hessian, (N, 3, 3), from one block a pair and one a particle."""
-    return diagonal.at[pairs.first].add(blocks).at[pairs.second].add(blocks)
+def block_operator(blocks: Float[Array, "p 3 3"], diagonal: Float[Array, "n 3 3"], pairs: Pairs):
+    """A Hessian made of one symmetric block a pair and one a particle, and its block-Jacobi preconditioner.
+
+    **Returns:** (apply, solve), each from (N, 3) to (N, 3).
+    """
+    first, second = pairs.first, pairs.second
+    inverse = inverse_blocks(diagonal.at[first].add(blocks).at[second].add(blocks))
+
+    def multiply(a, v):
+        return jnp.einsum("nab,nb->na", a, v, precision="highest")
+
+    def apply(v):
+        pull = multiply(blocks, v[second] - v[first])
+        return multiply(diagonal, v).at[second].add(pull).at[first].add(-pull)
+
+    return apply, lambda r: multiply(inverse, r)
 
 
 def inverse_blocks(blocks: Float[Array, "n 3 3"]) -> Float[Array, "n 3 3"]:
@@ -121,3 +135,9 @@ def inverse_blocks(blocks: Float[Array, "n 3 3"]) -> Float[Array, "n 3 3"]:
     a, b, c = jnp.moveaxis(blocks + shift[:, None, None] * jnp.eye(3), 1, 0)
     cofactors = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=2)
     return cofactors / jnp.sum(a * jnp.cross(b, c), axis=1)[:, None, None]
+
+
+def second_derivative(energies, at):
+    """The second derivative of each of the independent `energies` (array to array of the same shape) at `at`."""
+    slope = jax.grad(lambda d: jnp.sum(energies(d)))
+    return jax.jvp(slope, (at,), (jnp.ones_like(at),))[1]

@@ -13,7 +13,7 @@ from microstructure.packing import Packing, largest_overlap, solid_fraction
 from solver.numerics.equilibrium import NewtonCG, equilibrium, relax
 from solver.numerics.solution import Result, Solution
 from solver.particles import contact
-from solver.particles.neighbours import Pairs, accumulate, candidate_pairs, inverse_blocks, relative_positions
+from solver.particles.neighbours import Pairs, block_operator, candidate_pairs, relative_positions, second_derivative
 from solver.particles.walls import collector_overlap, plate_overlap
 
 
@@ -128,40 +128,43 @@ class _FilmState(eqx.Module):
     spring: Array
 
 
-def _pair_energy(relative, rest, total, stiffness, spring):
-    overlap = total - jnp.sqrt(jnp.sum(relative**2))
+def _push(overlap, stiffness):
+    """The energy of elastic contacts, none where apart."""
     pushed = jnp.where(overlap > 0, overlap, 0)
-    return 0.4 * stiffness * pushed * contact.hertz_force(pushed, 1.0) + 0.5 * spring * jnp.sum((relative - rest) ** 2)
+    return 0.4 * pushed * contact.hertz_force(pushed, stiffness)
+
+
+def _pair_overlap(relative, state):
+    first, second = state.radii[state.pairs.first], state.radii[state.pairs.second]
+    stiffness = 4 / 3 * jnp.sqrt(first * second / (first + second))
+    return first + second - jnp.sqrt(jnp.sum(relative**2, axis=1)), stiffness
 
 
 def _plane_energy(depth, state):
-    laws = 4 / 3 * 2 * jnp.sqrt(state.radii)
+    stiffness = 8 / 3 * jnp.sqrt(state.radii)
     both = jnp.stack([collector_overlap(depth, state.radii), plate_overlap(depth, state.radii, state.box[0])])
-    pushed = jnp.where(both > 0, both, 0)
-    return jnp.sum(0.4 * laws * pushed * contact.hertz_force(pushed, 1.0), axis=0)
-
-
-def _pair_arguments(state):
-    first, second = state.radii[state.pairs.first], state.radii[state.pairs.second]
-    reduced = first * second / (first + second)
-    return state.rest, first + second, 4 / 3 * jnp.sqrt(reduced), state.spring * state.pairs.listed
+    return jnp.sum(_push(both, stiffness), axis=0)
 
 
 def _film_energy(positions, state):
     relative = relative_positions(positions, state.box[1:], state.pairs)
-    pairs = jnp.sum(jax.vmap(_pair_energy)(relative, *_pair_arguments(state)))
-    tied = 0.5 * state.spring * jnp.sum((positions - state.affine) ** 2)
-    return pairs + tied + jnp.sum(_plane_energy(positions[:, 0], state))
+    pushed = jnp.sum(_push(*_pair_overlap(relative, state)))
+    stretched = state.pairs.listed * jnp.sum((relative - state.rest) ** 2, axis=1)
+    tied = jnp.sum(stretched) + jnp.sum((positions - state.affine) ** 2)
+    return pushed + jnp.sum(_plane_energy(positions[:, 0], state)) + 0.5 * state.spring * tied
 
 
-def _film_preconditioner(positions, state):
+def _film_model(positions, state):
+    """The Hessian and its preconditioner without the softening by turning contacts, so that both are positive."""
     relative = relative_positions(positions, state.box[1:], state.pairs)
-    blocks = jax.vmap(jax.hessian(_pair_energy))(relative, *_pair_arguments(state))
-    depth, ones = positions[:, 0], jnp.ones_like(positions[:, 0])
-    curvature = jax.jvp(jax.grad(lambda d: jnp.sum(_plane_energy(d, state))), (depth,), (ones,))[1]
-    diagonal = state.spring * jnp.eye(3) + curvature[:, None, None] * jnp.diag(jnp.asarray([1.0, 0.0, 0.0]))
-    inverse = inverse_blocks(accumulate(blocks * state.pairs.listed[:, None, None], diagonal, state.pairs))
-    return lambda r: jnp.einsum("nab,nb->na", inverse, r, precision="highest")
+    overlap, stiffness = _pair_overlap(relative, state)
+    normal = relative / (jnp.sqrt(jnp.sum(relative**2, axis=1)))[:, None]
+    stiff = second_derivative(lambda d: _push(d, stiffness), overlap)
+    blocks = stiff[:, None, None] * normal[:, :, None] * normal[:, None, :]
+    blocks = blocks + (state.spring * state.pairs.listed)[:, None, None] * jnp.eye(3)
+    planes = second_derivative(lambda d: _plane_energy(d, state), positions[:, 0])
+    diagonal = state.spring * jnp.eye(3) + planes[:, None, None] * jnp.diag(jnp.asarray([1.0, 0.0, 0.0]))
+    return block_operator(blocks, diagonal, state.pairs)
 
 
 def dry_packing(settled: Packing, radii, box, pairs: Pairs, film: Film | None = None) -> Solution:
@@ -183,5 +186,5 @@ def dry_packing(settled: Packing, radii, box, pairs: Pairs, film: Film | None = 
     state = _FilmState(radii / unit, box / unit, pairs, affine, affine, film.spring)
     rest = relative_positions(affine, state.box[1:], pairs)
     state = eqx.tree_at(lambda s: s.rest, state, rest)
-    solution = equilibrium(_film_energy, affine, state, film.method, _film_preconditioner)
+    solution = equilibrium(_film_energy, affine, state, film.method, _film_model)
     return Solution(Packing(solution.value * unit, radii, box), solution.result, solution.stats)
