@@ -34,7 +34,9 @@ def versions() -> dict[str, str]:
 
 def commit() -> str:
     """The git commit of the program with `-dirty` if changed, or an empty string if it was installed without git."""
-    folder = pathlib.Path(__file__).parent
+    folder = pathlib.Path(__file__).parents[1]
+    if not (folder / ".git").exists():  # installed: a repository further up is somebody else's
+        return ""
     try:
         run = subprocess.run(
             ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],

@@ -1,5 +1,7 @@
 """Job files: units, defaults, and every mistake told at once with its line."""
 
+import pathlib
+
 import pytest
 
 from mesode import keys
@@ -134,3 +136,13 @@ def test_files(tmp_path):
 def test_key_table_is_complete():
     table = keys.as_markdown()
     assert all(f"`{key.path}`" in table for key in keys.KEYS)
+
+
+@pytest.mark.parametrize("name", ["example", "design", "image"])
+def test_shipped_examples_are_valid(name):
+    job = read_job(pathlib.Path(__file__).parents[2] / "examples" / f"{name}.toml")
+    if name == "example":  # it is the built-in example written out
+        built_in = read_job()
+        assert {k: v for k, v in job.values.items() if k != "run.output"} == {
+            k: v for k, v in built_in.values.items() if k != "run.output"
+        }
