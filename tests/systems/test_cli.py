@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 import tifffile
@@ -13,6 +14,7 @@ import tifffile
 from mesode.cli import build_parser, main
 from microstructure import images, store
 
+JOB_COMMANDS = ("check",)
 COMMANDS = (
     "run",
     "check",
@@ -32,8 +34,7 @@ COMMANDS = (
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cache = tmp_path / "cache"
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(cache)))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
 
 
 def _image(path="image.tif", shape=(12, 10, 8)):
@@ -182,3 +183,67 @@ def test_absent_gpu_is_exit_code_2():
     command = [sys.executable, "-m", "mesode.cli", "info", "--device", "gpu"]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert ended.returncode == 2 and "A GPU was asked for" in ended.stderr and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(("command", "sign"), [("discharge", -1), pytest.param("charge", 1, marks=pytest.mark.slow)])
+def test_constant_current(capsys, tmp_path, command, sign):
+    assert main([command, "Marquis2019", "--c-rate", "2", "--json", "--csv", "curve.csv"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["current_A"] == pytest.approx(2 * 0.680616) and data["stop"] == "cut_off"
+    time_s, voltage = np.array(data["time_s"]), np.array(data["voltage_V"])
+    assert np.all(np.diff(time_s) > 0) and time_s[-1] == data["end_time_s"]
+    assert voltage[-1] == pytest.approx({-1: 3.105, 1: 4.1}[sign], abs=1e-6)
+    assert data["capacity_Ah"] == pytest.approx(data["current_A"] * data["end_time_s"] / 3600, rel=1e-12)
+    assert data["energy_Wh"] == pytest.approx(np.trapezoid(voltage, time_s) * data["current_A"] / 3600, rel=2e-4)
+    rows = (tmp_path / "curve.csv").read_text().splitlines()
+    assert rows[0] == "Test Time / s,Voltage / V,Current / A"
+    assert float(rows[1].split(",")[2]) == pytest.approx(sign * data["current_A"])
+
+
+def test_bad_cells(capsys, tmp_path):
+    _fails(capsys, ["discharge", "Chen2021"], "did you mean `Chen2020`?")
+    _fails(capsys, ["discharge", "Chen2020", "--c-rate", "0"], "`--c-rate` must lie between")
+    _fails(capsys, ["discharge", "Marquis2019", "--c-rate", "90"], "past its cut-off voltage")
+    assert not list(tmp_path.iterdir())
+
+
+def test_check(capsys, tmp_path):
+    assert main(["check", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["valid"] and found["plan"]["porosity_at_gap"] == pytest.approx(0.3, abs=0.02)
+    (tmp_path / "job.toml").write_text("[calendering]\ngapp_um = 3\n[recipe.composition]\nactive = 0.9\n")
+    assert main(["check", "job.toml"]) == 2
+    err = capsys.readouterr().err
+    assert "line 2: `gapp_um` is no key" in err and "line 4: The mass fractions" in err
+    assert main(["check", "--keys"]) == 0
+    assert "| `calendering.gap_um` | um | 5 to 500 |" in capsys.readouterr().out
+
+
+BAD_SETTINGS = {
+    "calendering.gap_um=80e6": "Did you mean 80 um?",
+    "calendering.gap_um=20": "which this packing cannot reach",
+    "recipe.dried_porosity=0.2": "must lie between 0.4 and 0.55",
+    "recipe.composition.active=0.9": "must sum to 1",
+    "recipe.areal_loading_mg_cm2=-14": "must lie between 1 and 60",
+    "grid.shape=[2048,2048,2048]": "GiB of memory are free",
+    "recipe.binder_material=glue": "Material `glue` is not known",
+    "run.output=a.txt": "must have the extension `.h5`",
+    "run.output=no/a.h5": "does not exist",
+    "image.path=no.tif": "does not exist",
+}
+
+
+@pytest.mark.parametrize("setting", BAD_SETTINGS)
+def test_bad_settings_are_one_sentence(capsys, tmp_path, setting):
+    for command in JOB_COMMANDS:
+        _fails(capsys, [command, "--set", setting], BAD_SETTINGS[setting])
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_image_jobs(capsys, tmp_path):
+    _image()
+    _fails(
+        capsys, ["check", "--set", "image.path=image.tif", "--set", "image.labels.binder=5"], "`image.labels.binder`"
+    )
+    np.save("plain.npy", np.random.default_rng(0).integers(0, 3, (8, 8, 8)))
+    _fails(capsys, ["check", "--set", "image.path=plain.npy"], "does not say its voxel size")

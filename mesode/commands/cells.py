@@ -1,0 +1,110 @@
+"""`mesode discharge` and `mesode charge`: the cell model at constant current."""
+
+import math
+import pathlib
+import time
+
+import numpy as np
+
+from mesode import process
+from mesode.process import log
+
+NOMINAL_Ah = {  # what a C-rate of a built-in cell refers to
+    "Marquis2019": 0.680616,  # Marquis et al. 2019, doi 10.1149/2.0341915jes, as in the published parameter set
+    "Chen2020": 5.0,  # Chen et al. 2020, doi 10.1149/1945-7111/ab9050
+}
+STOPS = ("cut_off", "already_past_cut_off", "time_limit", "not_converged")
+
+
+def discharge(options) -> dict:
+    """A constant-current discharge of the charged cell."""
+    return _run(options, "discharge")
+
+
+def charge(options) -> dict:
+    """A constant-current charge of the discharged cell."""
+    return _run(options, "charge")
+
+
+def load_cell(name: str):
+    """The cell of a command line and its nominal capacity in Ah: a built-in set, a BPX file or a run file."""
+    if name in NOMINAL_Ah:
+        from solver.cell import library
+
+        return getattr(library, name.lower())(), NOMINAL_Ah[name]
+    path = pathlib.Path(name)
+    if path.suffix.lower() == ".json":
+        from solver.cell.exchange import read_bpx
+
+        return read_bpx(path)
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        from mesode.build import cell_of_run
+
+        return cell_of_run(path)
+    import difflib
+
+    close = difflib.get_close_matches(name, NOMINAL_Ah, 1, 0.4)
+    hint = f"; did you mean `{close[0]}`?" if close else "."
+    raise ValueError(
+        f"Cell `{name}` is neither a built-in set ({', '.join(NOMINAL_Ah)}) nor a BPX file (.json) nor a run file "
+        f"(.h5){hint}"
+    )
+
+
+def _run(options, kind: str) -> dict:
+    if not (math.isfinite(options.c_rate) and 1e-3 <= options.c_rate <= 100.0):
+        raise ValueError(f"`--c-rate` must lie between 0.001 and 100, but {options.c_rate:g} was given.")
+    start = time.perf_counter()
+    process.configure(options.device)
+    clock = process.CompileClock()
+    import equinox as eqx
+
+    from solver.cell import protocol
+    from solver.numerics.solution import Result, SolveError
+
+    cell, nominal = load_cell(options.cell)
+    current = options.c_rate * nominal
+    solution = eqx.filter_jit(getattr(protocol, kind))(cell, current / float(cell.area))
+    run = solution.value
+    stop = next(name for name in STOPS if bool(getattr(protocol.Stop, name) == run.stop))
+    if stop == "not_converged":
+        raise SolveError(f"The {kind} did not converge: {Result[solution.result]}")
+    if stop == "already_past_cut_off":
+        raise ValueError(
+            f"The cell is past its cut-off voltage as soon as {current:g} A flow; use a lower `--c-rate` than "
+            f"{options.c_rate:g}."
+        )
+    out = _curve(run, options.c_rate, current, float(cell.area), stop)
+    if options.csv:
+        from mesode.commands.files import write_curve
+
+        sign = 1.0 if kind == "discharge" else -1.0
+        write_curve(options.csv, {**out, "current_A": sign * current})
+        log(f"wrote {options.csv}", quiet=options.quiet)
+    out |= {"seconds": time.perf_counter() - start, "compile_seconds": clock.seconds}
+    if not options.json:
+        _print(out, kind)
+    return out
+
+
+def _curve(run, c_rate: float, current: float, area: float, stop: str) -> dict:
+    time_s, voltage = np.asarray(run.time), np.asarray(run.voltage)
+    used = int(np.count_nonzero(np.diff(time_s) > 0)) + 1  # the record repeats its last entry up to its fixed length
+    return {
+        "c_rate": c_rate,
+        "current_A": current,
+        "time_s": time_s[:used],
+        "voltage_V": voltage[:used],
+        "capacity_Ah": float(run.capacity) * area / 3600.0,
+        "energy_Wh": float(run.energy) * area / 3600.0,
+        "end_time_s": float(run.end_time),
+        "stop": stop,
+    }
+
+
+def _print(out: dict, kind: str) -> None:
+    print(f"{kind} at {out['c_rate']:g}C ({out['current_A']:.4g} A): stopped by {out['stop'].replace('_', ' ')}")
+    print(f"  time       {out['end_time_s']:.2f} s")
+    print(f"  capacity   {out['capacity_Ah']:.5g} Ah")
+    print(f"  energy     {out['energy_Wh']:.5g} Wh")
+    print(f"  voltage    {out['voltage_V'][0]:.4f} V to {out['voltage_V'][-1]:.4f} V")

@@ -1,0 +1,99 @@
+"""`mesode check` and `mesode run`: jobs from the file to the figures."""
+
+import json
+import pathlib
+
+from mesode import keys, plan
+from mesode.job import Job, JobError, read_job
+from mesode.process import log
+
+
+def job_of(options) -> Job:
+    """The job of a command line with its settings applied."""
+    settings = list(options.set)
+    if options.seed is not None:
+        settings.append(f"run.seed={options.seed}")
+    if getattr(options, "output", None):
+        settings.append(f"run.output={json.dumps(str(options.output))}")
+    return read_job(options.job, settings)
+
+
+def require_output(path) -> pathlib.Path:
+    """The output path, if it can be written: a `ValueError` now is better than one after the work."""
+    path = pathlib.Path(path)
+    if path.suffix.lower() not in (".h5", ".hdf5"):
+        raise ValueError(f"Output `{path}` must have the extension `.h5`.")
+    if not path.parent.is_dir():
+        raise ValueError(f"Folder `{path.parent}` for the output `{path.name}` does not exist.")
+    if path.is_dir():
+        raise ValueError(f"Output `{path}` is a folder.")
+    return path
+
+
+def check(options) -> dict | None:
+    """Validates a job and says what it will need."""
+    if options.keys:
+        print(keys.as_markdown())
+        return None
+    job = job_of(options)
+    require_output(job["run.output"])
+    found = _image_plan(job) if job.has_image else plan.require_possible(job)
+    if not options.json:
+        print(f"{job.source}: valid")
+        for name, value in found.items():
+            text = " x ".join(f"{v:.4g}" for v in value) if isinstance(value, list) else f"{value:.5g}"
+            print(f"  {name:28} {text}")
+    warning = resolution_warning(found)
+    if warning:
+        log(warning, quiet=options.quiet)
+    return {"valid": True, "plan": found, "warnings": [warning] if warning else []}
+
+
+def resolution_warning(found) -> str | None:
+    """A sentence if the grid is too coarse for the particles."""
+    across = found.get("voxels_per_median_diameter")
+    if across is None or across >= 6:
+        return None
+    return f"The grid has only {across:.1f} voxels across the median particle; 6 or more are advised (`grid.shape`)."
+
+
+def load_image(job: Job):
+    """The image of a job with its voxel edges in m and its three labels checked."""
+    from microstructure.images import read_image
+    from microstructure.measure import volume_fractions
+
+    image = read_image(job["image.path"], job["image.dataset"] or None)
+    found = volume_fractions(image.labels)
+    wanted = {name: job[f"image.labels.{name}"] for name in ("pore", "active", "binder")}
+    listed = ", ".join(map(str, found))
+    errors = [
+        f"`image.labels.{name}` = {label} does not occur in `{job['image.path']}`, which holds {listed}."
+        for name, label in wanted.items()
+        if label not in found
+    ]
+    unknown = sorted(set(found) - set(wanted.values()))
+    if unknown and not errors:  # a misnamed label would be told twice
+        errors.append(f"Image `{job['image.path']}` holds the labels {unknown}, which [image.labels] does not name.")
+    spacing = (job.si("image.voxel_size_um"),) * 3 if job["image.voxel_size_um"] > 0 else image.spacing
+    if spacing is None and not errors:
+        errors.append(f"Image `{job['image.path']}` does not say its voxel size; give `image.voxel_size_um`.")
+    elif spacing is not None and not all(1e-9 <= s <= 50e-6 for s in spacing):
+        errors.append(f"The voxel size of `{job['image.path']}` must lie between 0.001 and 50 um.")
+    if errors:
+        raise JobError([f"{job.source}: {e}" for e in errors])
+    return image, spacing, wanted
+
+
+def _image_plan(job: Job) -> dict:
+    image, spacing, _ = load_image(job)
+    found = {
+        "shape": list(image.labels.shape),
+        "voxel_size_um": [s * 1e6 for s in spacing],
+        "thickness_um": image.labels.shape[0] * spacing[0] * 1e6,
+        "voxels": image.labels.size,
+        "memory_GiB": plan.memory(job, image.labels.size) / 2**30,
+    }
+    errors = plan.memory_errors(found["memory_GiB"])
+    if errors:
+        raise JobError([f"{job.source}: {e}" for e in errors])
+    return found

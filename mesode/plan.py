@@ -1,0 +1,102 @@
+"""What a job will need, before it runs: sizes of the box, resolution, memory; and what cannot work at all."""
+
+import math
+from collections.abc import Mapping
+
+from mesode.job import Job, JobError
+from mesode.process import free_memory
+
+DENSITIES = {  # kg/m3, assumed: usual values in particle models of NMC electrodes
+    "NMC811": 4750.0,
+    "carbon black": 1900.0,
+    "PVDF": 1780.0,
+}
+LOWEST_POROSITY = 0.12  # below it the spheres overlap more than contact laws are made for
+BYTES_PER_VOXEL = 700.0  # of the chain: fractions, apertures and float32 fields of three solves
+BYTES_PER_PARTICLE = 40e3  # pair lists, Hessian products and load steps
+BASE_BYTES = 0.6e9  # libraries and compiled code
+
+
+def density(job: Job, name: str) -> float:
+    """The density of a material of the job, kg/m3; a `JobError` if nobody gave it."""
+    given = job.materials.get(name, {}).get("density_kg_m3", DENSITIES.get(name))
+    if given is None:
+        known = ", ".join([*DENSITIES, *job.materials])
+        raise JobError(
+            [f"Material `{name}` is not known; known are {known}. Add [material.{name}] with `density_kg_m3`."]
+        )
+    return float(given)
+
+
+def volume_fractions(job: Job) -> dict[str, float]:
+    """Volume fractions of the dry solid: active, carbon, binder; and `density`, kg/m3, of the solid."""
+    names = {part: job[f"recipe.{part}_material"] for part in ("active", "carbon", "binder")}
+    volumes = {part: job[f"recipe.composition.{part}"] / density(job, name) for part, name in names.items()}
+    total = math.fsum(volumes.values())
+    return {part: v / total for part, v in volumes.items()} | {"density": 1.0 / total}
+
+
+def plan(job: Job) -> dict:
+    """Sizes, resolution and memory of a recipe job, in the units of the names."""
+    solid = volume_fractions(job)
+    thickness = job.si("recipe.areal_loading_mg_cm2") / solid["density"]
+    gap, median = job.si("calendering.gap_um"), job.si("recipe.size.median_radius_um")
+    particle = 4 / 3 * math.pi * median**3 * math.exp(4.5 * job["recipe.size.sigma"] ** 2)
+    side = math.sqrt(job["grid.particles"] * particle / (thickness * solid["active"]))
+    nx, ny, nz = job["grid.shape"]
+    voxels = [gap / nx, side / ny, side / nz]
+    return {
+        "solid_thickness_um": thickness * 1e6,
+        "dried_thickness_um": thickness / (1 - job["recipe.dried_porosity"]) * 1e6,
+        "porosity_at_gap": 1 - thickness / gap,
+        "lateral_size_um": side * 1e6,
+        "voxel_size_um": [v * 1e6 for v in voxels],
+        "voxels_per_median_diameter": 2 * median / max(voxels),
+        "voxels": nx * ny * nz,
+        "memory_GiB": memory(job) / 2**30,
+        "stages": job["run.realisations"],
+    }
+
+
+def memory(job: Job, voxels: int | None = None) -> float:
+    """A rough prediction of the memory that a job takes, bytes."""
+    voxels = math.prod(job["grid.shape"]) if voxels is None else voxels
+    return BASE_BYTES + BYTES_PER_VOXEL * voxels + BYTES_PER_PARTICLE * job["grid.particles"]
+
+
+def require_possible(job: Job, found: Mapping | None = None) -> dict:
+    """The plan of a job that can work; a `JobError` with every reason why it cannot."""
+    found = plan(job) if found is None else found
+    errors, solid = [], found["solid_thickness_um"]
+    gap, dried = job["calendering.gap_um"], found["dried_thickness_um"]
+    low = solid / (1 - LOWEST_POROSITY)
+    if not low <= gap < dried:
+        errors.append(
+            f"`calendering.gap_um` = {gap:g} would give a porosity of {1 - solid / gap:.3f}, which this packing cannot "
+            f"reach: the solid alone is {solid:.1f} um thick and the dried film {dried:.1f} um, so choose a gap "
+            f"between {low:.1f} and {dried:.1f} um."
+        )
+    for path, bounds in job.variables.items():
+        if path == "calendering.gap_um" and not (low <= bounds[0] and bounds[1] < dried):
+            errors.append(
+                f"The bounds {bounds[0]:g} to {bounds[1]:g} um of `calendering.gap_um` must lie between {low:.1f} and "
+                f"{dried:.1f} um at the loading of the job."
+            )
+    thinnest = 4 * job["recipe.size.median_radius_um"]
+    if gap < thinnest and not errors:
+        errors.append(f"`calendering.gap_um` = {gap:g} is less than two particles ({thinnest:g} um); use smaller ones.")
+    errors += memory_errors(found["memory_GiB"])
+    if errors:
+        raise JobError([f"{job.source}: {e}" for e in errors])
+    return dict(found)
+
+
+def memory_errors(needed_gib: float) -> list[str]:
+    """The sentence for a job that is larger than the memory, or nothing."""
+    free = free_memory()
+    if free is None or needed_gib <= 0.9 * free / 2**30:
+        return []
+    return [
+        f"The job needs about {needed_gib:.3g} GiB, but only {free / 2**30:.3g} GiB of memory are free; use a smaller "
+        "`grid.shape`, fewer `grid.particles` or a larger machine."
+    ]
