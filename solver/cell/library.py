@@ -8,9 +8,9 @@ from ..electrochemistry.kinetics import InsertionKinetics, MetalKinetics
 from ..electrochemistry.laws import Exponential, ExponentialTanh, PowerSum
 from .cell import Cell, Electrode, LithiumMetal, Separator
 
-# Stoichiometry of (negative, positive) at rest at the lower cut-off with the lithium of the charged cell.
-CHEN_EMPTY = (0.03, 0.9)
-MARQUIS_EMPTY = (0.17, 0.99)
+# Stoichiometry of (negative, positive) at rest at the lower cut-off with the lithium of the charged cell, computed.
+CHEN_EMPTY = (0.026345790270646097, 0.8539746746300467)
+MARQUIS_EMPTY = (0.18322252117811832, 0.961024694977169)
 _REFERENCE_SALT = 1000.0  # mol/m3, at which rate constants are given
 
 

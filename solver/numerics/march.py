@@ -128,13 +128,14 @@ def march(system: System, start: Array, guess: Array, level: Array, sign: Array,
 
     The last step ends on the event to rounding: its length is the root of the observed value. Derivatives are those
     of the discrete march at its recorded step times, the last one implicit through the event; they cost one transposed
-    linear solve a step, whatever the number of parameters. Reverse mode only.
+    linear solve a step, whatever the number of parameters. Reverse mode only; `guess`, `horizon`, `method` have none.
 
     **Arguments:** `start`, y at t = 0; `guess`, for w there; `level`, `sign`, the event; `horizon`, s.
 
     **Returns:** a `Solution` with a [`Record`][]; stats `trials` and `newton`, the numbers of attempted steps and of
     Newton corrections.
     """
+    guess, sign, horizon, method = lax.stop_gradient((guess, sign, horizon, method))
     return _march((system, start, level), guess, sign, horizon, method)
 
 
@@ -144,12 +145,14 @@ def _march(inputs, guess, sign, horizon, method):
 
 
 def _finish(walk):
+    count = jnp.maximum(walk.count, 0)
+    written = jnp.arange(walk.times.shape[0]) <= count
     record = Record(
-        jnp.where(jnp.arange(walk.times.shape[0]) <= walk.count, walk.times, walk.times[walk.count]),
-        jnp.where(jnp.arange(walk.times.shape[0]) <= walk.count, walk.observed, walk.observed[walk.count]),
-        walk.states[walk.count],
-        walk.unknowns[walk.count],
-        walk.count,
+        jnp.where(written, walk.times, walk.times[count]),
+        jnp.where(written, walk.observed, walk.observed[count]),
+        walk.states[count],
+        walk.unknowns[count],
+        count,
         walk.reached,
     )
     result = Result.where(
@@ -157,7 +160,7 @@ def _finish(walk):
         Result.successful,
         Result.where(walk.failed, Result.stagnated, Result.max_steps),
     )
-    return Solution(record, result, {"trials": walk.trials, "newton": walk.newton, "steps": walk.count})
+    return Solution(record, result, {"trials": walk.trials, "newton": walk.newton, "steps": count})
 
 
 def _recent(buffer, count, length):
@@ -166,22 +169,18 @@ def _recent(buffer, count, length):
 
 
 def _walk(inputs, guess, sign, horizon, method):
-    system, start, level = inputs
+    """The forward march. Trial -1 finds the consistent start, by the same code as every step, with gamma = 0."""
+    _, start, _ = inputs
     zero = jnp.zeros_like(horizon)
-    first = system.solve(guess, start, zero)
-    observed = system.observe(first.value)
-    healthy = (first.result == Result.successful) & jnp.isfinite(observed)
-    past = sign * (observed - level) <= 0
 
     def buffer(x):
         return jnp.zeros((method.max_steps + 1, *jnp.shape(x)), horizon.dtype).at[0].set(x)
 
     false = jnp.asarray(False)
     walk = _Walk(
-        times=buffer(zero), states=buffer(start), unknowns=buffer(first.value), observed=buffer(observed),
-        count=jnp.asarray(0), trials=jnp.asarray(0), newton=first.stats["steps"], step=method.first_step * horizon,
-        low=zero, low_gap=sign * (observed - level), high=zero, high_gap=zero, bracketed=false,
-        finished=healthy & past, reached=healthy & past, failed=~healthy,
+        times=buffer(zero), states=buffer(start), unknowns=buffer(guess), observed=buffer(zero),
+        count=jnp.asarray(-1), trials=jnp.asarray(0), newton=jnp.asarray(0), step=method.first_step * horizon,
+        low=zero, low_gap=zero, high=zero, high_gap=zero, bracketed=false, finished=false, reached=false, failed=false,
     )  # fmt: skip
     limit = 4 * method.max_steps
 
@@ -194,58 +193,72 @@ def _walk(inputs, guess, sign, horizon, method):
 def _attempt(walk, inputs, sign, horizon, method):
     """One trial step: reject it, use it to close in on the event, or accept it."""
     system, _, level = inputs
-    now = walk.times[walk.count]
-    remaining = horizon - now
-    replay = method.schedule is not None
-    wish = jnp.where(walk.bracketed, walk.step, method.schedule[walk.count + 1] - now) if replay else walk.step
-    last = wish >= remaining * (1 - 1e-9)
-    time = jnp.where(last, horizon, now + wish)
-    step = time - now
-    k = method.order
-    times = _recent(walk.times, walk.count, k + 1)
-    available = jnp.minimum(walk.count + 1, k)
-    gamma, weights = difference_weights(time, times[:k], available)
-    past = weights @ _recent(walk.states, walk.count, k)
-    ahead = _lagrange(time, times, jnp.arange(k + 1) < jnp.minimum(walk.count + 1, k + 1))
-    predicted = ahead @ _recent(walk.unknowns, walk.count, k + 1)
-    nearest = walk.unknowns[walk.count]
-    guess = jnp.where(walk.count > 1, predicted, nearest)
-    solution = system.solve(guess, past, gamma)
+    time, past, gamma, predicted, last = _propose(walk, horizon, method)
+    begun, k = walk.count >= 0, method.order
+    step = time - walk.times[jnp.maximum(walk.count, 0)]
+    solution = system.solve(predicted, past, gamma)
     w = solution.value
     observed = system.observe(w)
     gap = sign * (observed - level)
     solved = (solution.result == Result.successful) & jnp.isfinite(gap)
 
-    span = jnp.where(walk.count > k, time - times[k], 3 * step)
-    error = jnp.where(walk.count > 0, system.distance(w, predicted) * step / span, 0.0)
+    earliest = walk.times[jnp.maximum(walk.count - k, 0)]
+    span = jnp.where(walk.count > k, time - earliest, (k + 1) * step)
+    share = step / jnp.where(begun, span, 1.0)
+    error = jnp.where(walk.count > 0, system.distance(w, predicted) * share, 0.0)
     ratio = jnp.where(solved, error / method.tolerance, 1e3)
+    replay = method.schedule is not None
     rejected = ~solved | ((ratio > 6.0) & ~walk.bracketed & (not replay))
-    crossing = solved & ~rejected & (gap < 0)
-    landed = solved & ~rejected & (jnp.abs(gap) <= 1e-11 * jnp.maximum(jnp.abs(level), 1.0))
-    tight = walk.bracketed & ((walk.high - walk.low) <= 1e-13 * (now + walk.high))
-    landed = landed | (tight & solved)
-    accepted = landed | (solved & ~rejected & ~crossing & ~walk.bracketed)
+    crossing = begun & ~rejected & (gap < 0)
+    small = jnp.abs(gap) <= 1e-11 * jnp.maximum(jnp.abs(level), 1.0)
+    tight = walk.bracketed & ((walk.high - walk.low) <= 1e-13 * (time + walk.high))
+    landed = jnp.where(begun, (~rejected & small) | (tight & solved), ~rejected & (gap <= 0))
+    accepted = landed | (~rejected & ~crossing & ~walk.bracketed)
 
     factor = jnp.clip(0.9 * jnp.maximum(ratio, 1e-6) ** (-1.0 / (k + 1)), 0.25, method.growth)
     closing = _close_in(walk, step, gap, crossing, solved)
     following = jnp.where(closing.bracketed & ~accepted, closing.step, step * jnp.where(solved, factor, 0.25))
-    y = system.state(w, past, gamma)
     index = jnp.where(accepted, walk.count + 1, walk.count)
 
     def write(buffer, x):
-        return buffer.at[index].set(jnp.where(accepted, x, buffer[index]))
+        at = jnp.maximum(index, 0)
+        return buffer.at[at].set(jnp.where(accepted, x, buffer[at]))
 
-    finished = accepted & (landed | last)
-    start_again = accepted & ~finished
+    finished = accepted & (landed | (last & begun))
+    onward = accepted & ~finished
     return _Walk(
-        times=write(walk.times, time), states=write(walk.states, y), unknowns=write(walk.unknowns, w),
-        observed=write(walk.observed, observed), count=index, trials=walk.trials + 1,
-        newton=walk.newton + solution.stats["steps"], step=following,
-        low=jnp.where(start_again, 0.0, closing.low), low_gap=jnp.where(start_again, gap, closing.low_gap),
-        high=closing.high, high_gap=closing.high_gap, bracketed=closing.bracketed & ~start_again,
+        times=write(walk.times, time), states=write(walk.states, system.state(w, past, gamma)),
+        unknowns=write(walk.unknowns, w), observed=write(walk.observed, observed), count=index,
+        trials=walk.trials + 1, newton=walk.newton + solution.stats["steps"],
+        step=jnp.where(begun, following, walk.step),
+        low=jnp.where(onward, 0.0, closing.low), low_gap=jnp.where(onward, gap, closing.low_gap),
+        high=closing.high, high_gap=closing.high_gap, bracketed=closing.bracketed & ~onward,
         finished=finished, reached=accepted & landed,
-        failed=~accepted & (following < 1e-12 * horizon) & ~closing.bracketed,
+        failed=~accepted & ((following < 1e-12 * horizon) & ~closing.bracketed | ~begun),
     )  # fmt: skip
+
+
+def _propose(walk, horizon, method):
+    """The time of the next trial, what the past contributes to it, and where the unknowns are expected to be."""
+    begun, k = walk.count >= 0, method.order
+    count = jnp.maximum(walk.count, 0)
+    now = walk.times[count]
+    wish = walk.step
+    if method.schedule is not None:
+        wish = jnp.where(walk.bracketed, walk.step, method.schedule[count + 1] - now)
+    last = wish >= (horizon - now) * (1 - 1e-9)
+    time = jnp.where(begun, jnp.where(last, horizon, now + wish), now)
+    times = _recent(walk.times, count, k + 1)
+    past, gamma = _past(time, times[:k], _recent(walk.states, count, k), walk.count + 1)
+    ahead = _lagrange(time, times, jnp.arange(k + 1) < jnp.where(walk.count > 1, walk.count + 1, 1))
+    return time, past, gamma, ahead @ _recent(walk.unknowns, count, k + 1), last
+
+
+def _past(time, times, states, index):
+    """p and gamma of the step that ends as number `index` at `time`; number 0 is the consistent start."""
+    started = index > 0
+    gamma, weights = difference_weights(jnp.where(started, time, times[0] + 1.0), times, jnp.clip(index, 1, len(times)))
+    return jnp.where(started, weights @ states, states[0]), jnp.where(started, gamma, 0.0)
 
 
 def _close_in(walk, step, gap, crossing, solved):
@@ -285,68 +298,82 @@ def _march_forward(perturbed, inputs, guess, sign, horizon, method):
     return _finish(walk), walk
 
 
+class _Adjoint(eqx.Module):
+    """What the backward loop carries; `side` is the derivative of the event, made first and used once."""
+
+    index: Array
+    on_side: Array
+    states: Array
+    params: eqx.Module
+    level: Array
+    side: tuple
+
+
 @_march.def_bwd
 def _march_backward(walk, cotangents, perturbed, inputs, guess, sign, horizon, method):
-    system, start, _ = inputs
-    params, static = eqx.partition((system,), eqx.is_inexact_array)
-    record = cotangents.value
+    """The discrete adjoint, from the last step to the first.
+
+    Each step pulls (y, V) back through w by one transposed solve. The end time answers to V = level with
+    dt = -(dV/dp) / (dV/dt), so where the march ended on the event its last step is visited twice: first for the
+    derivative of V there, then for that of the record, of which the right multiple of the first is taken away.
+    """
+    params, static = eqx.partition(inputs[0], eqx.is_inexact_array)
     k = method.order
-    given = _filled(record, walk)
-    padded = jnp.arange(walk.times.shape[0]) >= walk.count
-    last_observed = jnp.sum(jnp.where(padded, given.observed, 0.0))
-    end_time = jnp.sum(jnp.where(padded, given.time, 0.0))
+    given = _filled(cotangents.value, walk)
+    beyond = jnp.arange(walk.times.shape[0]) >= walk.count
+    last_observed = jnp.sum(jnp.where(beyond, given.observed, 0.0))
+    end_time = jnp.sum(jnp.where(beyond, given.time, 0.0))
 
     def step_map(params, time, states, w, index):
-        (system,) = eqx.combine(params, static)
-        times = _recent(walk.times, index - 1, k)
-        gamma, weights = difference_weights(time, times, jnp.clip(index, 1, k))
-        gamma = jnp.where(index == 0, 0.0, gamma)
-        past = jnp.where(index == 0, states[0], weights @ states)
-        return system.residual(w, past, gamma), system.state(w, past, gamma), system.observe(w), (past, gamma)
+        system = eqx.combine(params, static)
+        past, gamma = _past(time, _recent(walk.times, index - 1, k), states, index)
+        return system.residual(w, past, gamma), system.state(w, past, gamma), system.observe(w)
 
-    def pull(carry):
-        index, bars, params_bar, level_bar = carry
-        is_last = index == walk.count
-        event = is_last & walk.reached & (index > 0)
+    def transposed_step(index, y_bar, v_bar, w_bar):
+        system = inputs[0]
         w, time = walk.unknowns[index], walk.times[index]
         states = _recent(walk.states, jnp.maximum(index - 1, 0), k)
-        arguments = (params, time, states, w)
-        values, pullback = jax.vjp(lambda *a: step_map(*a, index), *arguments)
-        residual, y, observed, (past, gamma) = jax.tree.map(lax.stop_gradient, values)
-        none = (jnp.zeros_like(past), jnp.zeros_like(gamma))
-        v_bar = jnp.where(is_last, last_observed, given.observed[index])
-        outer = pullback((jnp.zeros_like(residual), bars[0], v_bar, none))
-        w_bar = outer[3] + jnp.where(is_last, given.unknowns, 0.0)
-        multiplier = system.solve_transposed(w, past, gamma, w_bar)
-        inner = pullback((-multiplier, jnp.zeros_like(y), jnp.zeros_like(v_bar), none))
+        past, gamma = _past(time, _recent(walk.times, index - 1, k), states, index)
+        _, explicit = jax.vjp(lambda w: (system.state(w, past, gamma), system.observe(w)), w)
+        multiplier = system.solve_transposed(w, past, gamma, w_bar + explicit((y_bar, v_bar))[0])
+        _, pullback = jax.vjp(lambda p, t, s: step_map(p, t, s, w, index), params, time, states)
+        return pullback((-multiplier, y_bar, v_bar))
 
-        def through_event(_):
-            # The end time answers to observe = level: dt = -(dV/dp) / (dV/dt) at fixed time, both by the adjoint.
-            zero_y, one = jnp.zeros_like(y), jnp.ones_like(v_bar)
-            slope = pullback((jnp.zeros_like(residual), zero_y, one, none))
-            mu = system.solve_transposed(w, past, gamma, slope[3])
-            side = pullback((-mu, zero_y, jnp.zeros_like(v_bar), none))
-            weight = (end_time + outer[1] + inner[1]) / (slope[1] + side[1])
-            change = jax.tree.map(lambda a, b: -weight * (a + b), (slope[0], slope[2]), (side[0], side[2]))
-            return (*change, weight)
+    def visit(adjoint):
+        index, side = adjoint.index, adjoint.on_side
+        at_end = (index == walk.count) & ~side
+        y_bar = jnp.where(side, 0.0, adjoint.states[0])
+        v_bar = jnp.where(side, 1.0, jnp.where(at_end, last_observed, given.observed[index]))
+        w_bar = jnp.where(at_end, given.unknowns, 0.0)
+        found = transposed_step(index, y_bar, v_bar, w_bar)
+        event = at_end & walk.reached & (index > 0)
+        slope = jnp.where(event, adjoint.side[1], 1.0)
+        weight = jnp.where(event, (end_time + found[1]) / slope, 0.0)
+        params_bar, _, states_bar = jax.tree.map(lambda a, b: a - weight * b, found, adjoint.side)
+        shifted = jnp.concatenate([adjoint.states[1:], jnp.zeros_like(adjoint.states[:1])])
+        towards = jnp.where(index == 0, states_bar, shifted + states_bar)
 
-        def without_event(_):
-            nothing = jax.tree.map(jnp.zeros_like, (params, states))
-            return (*nothing, jnp.zeros_like(v_bar))
+        def keep(held, new):
+            return jax.tree.map(lambda a, b: jnp.where(side, a, b), held, new)
 
-        extra_params, extra_states, weight = lax.cond(event, through_event, without_event, None)
-        params_bar = jax.tree.map(
-            lambda total, a, b, c: total + a + b + c, params_bar, outer[0], inner[0], extra_params
+        return _Adjoint(
+            index=jnp.where(side, index, index - 1),
+            on_side=jnp.zeros_like(side),
+            states=keep(adjoint.states, towards),
+            params=keep(adjoint.params, jax.tree.map(jnp.add, adjoint.params, params_bar)),
+            level=adjoint.level + weight,
+            side=jax.tree.map(lambda a, b: jnp.where(side, b, a), adjoint.side, found),
         )
-        towards = outer[2] + inner[2] + extra_states
-        # At the start both entries of `states` are y0; its cotangent stays in the first register.
-        shifted = jnp.concatenate([bars[1:], jnp.zeros_like(bars[:1])])
-        return index - 1, jnp.where(index == 0, towards, shifted + towards), params_bar, level_bar + weight
 
-    bars = jnp.zeros((k, walk.states.shape[1]), walk.states.dtype).at[0].set(given.state)
-    carry = (walk.count, bars, jax.tree.map(jnp.zeros_like, params), jnp.zeros_like(walk.step))
-    _, bars, params_bar, level_bar = lax.while_loop(lambda carry: carry[0] >= 0, pull, carry)
-    return (params_bar[0], jnp.sum(bars, axis=0), level_bar)
+    states = jnp.zeros((k, walk.states.shape[1]), walk.states.dtype).at[0].set(given.state)
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    zero = jnp.zeros_like(walk.step)
+    count = jnp.maximum(walk.count, 0)
+    adjoint = _Adjoint(
+        count, walk.reached & (count > 0), states, nothing, zero, (nothing, zero, jnp.zeros_like(states))
+    )
+    adjoint = lax.while_loop(lambda adjoint: adjoint.index >= 0, visit, adjoint)
+    return adjoint.params, jnp.sum(adjoint.states, axis=0), adjoint.level
 
 
 def _filled(record, walk):
