@@ -255,7 +255,7 @@ def _add_files(commands) -> None:
     export.add_argument(
         "--format",
         nargs="+",
-        choices=("vtkhdf", "vtu", "stl", "tiff", "csv"),
+        choices=("vtkhdf", "vtu", "stl", "tiff", "lammps", "xyz", "csv"),
         default=["vtkhdf", "csv"],
         help="what to write",
     )

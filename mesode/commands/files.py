@@ -77,15 +77,17 @@ def export(options) -> dict:
     """Writes parts of a run file in other formats into a folder."""
     run = store.read(options.run_file)
     folder = pathlib.Path(options.output or pathlib.Path(options.run_file).with_suffix(""))
-    makers = {"vtkhdf": _vtkhdf, "vtu": _vtu, "stl": _stl, "tiff": _tiff, "csv": _csv}
+    makers = {"vtkhdf": _vtkhdf, "vtu": _vtu, "stl": _stl, "tiff": _tiff, "csv": _csv, "lammps": _lammps, "xyz": _xyz}
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"`{folder}` is not a folder.")
     stage = run.get("structure", {}).get(options.stage) or run.get("structure", {}).get("image")
-    needs_structure = sorted(set(options.format) & {"vtkhdf", "vtu", "stl", "tiff"})
+    needs_structure = sorted(set(options.format) & {"vtkhdf", "vtu", "stl", "tiff", "lammps", "xyz"})
     if stage is None and needs_structure:
         raise ValueError(
             f"File `{options.run_file}` holds no {options.stage} structure, which {', '.join(needs_structure)} need."
         )
+    if stage is not None and "positions" not in stage and {"lammps", "xyz"} & set(options.format):
+        raise ValueError(f"File `{options.run_file}` holds no particles, which lammps and xyz need.")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in dict.fromkeys(options.format):
@@ -142,6 +144,20 @@ def _tiff(folder, run, stage, name):
     with store.atomic(path) as temporary:
         write_tiff(temporary, _labels(stage), stage["spacing_m"])
     return [path]
+
+
+def _lammps(folder, run, stage, name):
+    from microstructure import mesh
+
+    mesh.write_lammps_dump(folder / f"{name}.dump", stage["positions"], stage["radii"], stage["box"])
+    return [folder / f"{name}.dump"]
+
+
+def _xyz(folder, run, stage, name):
+    from microstructure import mesh
+
+    mesh.write_xyz(folder / f"{name}.xyz", stage["positions"], stage["radii"], stage["box"])
+    return [folder / f"{name}.xyz"]
 
 
 def _csv(folder, run, stage, name):

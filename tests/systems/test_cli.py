@@ -137,6 +137,7 @@ def _run_file(path="run.h5"):
     labels = np.random.default_rng(0).integers(0, 3, (6, 5, 4))
     stage = {f"fractions_{n}": (labels == i).astype(np.float32) for i, n in enumerate(("pore", "active", "binder"))}
     stage |= {"spacing_m": np.full(3, 5e-7), "positions": np.ones((3, 3)) * 1e-6, "radii": np.full(3, 5e-7)}
+    stage |= {"box": np.array([3e-6, 2.5e-6, 2e-6])}
     curve = {"time_s": np.arange(4.0), "voltage_V": 4 - np.arange(4.0) / 10, "current_A_m2": 27.0}
     run = {"kpis": {"porosity": 0.3, "tortuosity_factor": {"x": 2.0}}, "structure": {"calendered": stage}}
     store.write(path, run | {"discharge": {"1.0": curve}, "provenance": {"seed": 1}})
@@ -150,10 +151,10 @@ def test_info_report_export(capsys, tmp_path):
     assert main(["report", "run.h5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"report": "run.html"}
     assert (tmp_path / "run.html").stat().st_size > 20000
-    formats = ["vtkhdf", "vtu", "stl", "tiff", "csv"]
+    formats = ["vtkhdf", "vtu", "stl", "tiff", "lammps", "xyz", "csv"]
     assert main(["export", "run.h5", "--format", *formats, "--output", "out", "--json"]) == 0
     files = json.loads(capsys.readouterr().out)["files"]
-    assert len(files) == 7 and all((tmp_path / f).is_file() for f in files)
+    assert len(files) == 9 and all((tmp_path / f).is_file() for f in files)
     np.testing.assert_array_equal(images.read_image("out/calendered_labels.tif").labels, labels)
     assert "porosity,0.3" in (tmp_path / "out" / "kpis.csv").read_text()
     assert (tmp_path / "out" / "discharge_1.0C.bdf.csv").read_text().startswith("Test Time / s,Voltage / V")
