@@ -4,6 +4,7 @@ Nothing heavy is imported here, so that `mesode --help` is instant; each command
 """
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -28,22 +29,32 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _guarded(options) -> int:
-    try:
-        module, name = options.function.split(":")
-        result = getattr(importlib.import_module(f"mesode.commands.{module}"), name)(options)
-        code = EXIT_DONE
-        if isinstance(result, tuple):
-            result, code = result
-        if options.json and result is not None:
-            print(json.dumps(jsonable(result), allow_nan=False))
-        return code
-    except Exception as error:
-        if options.debug:
-            raise
-        code, messages = explain(error)
-        return _report(options, messages, code)
-    except KeyboardInterrupt:
-        return _report(options, ["Interrupted; what was saved before is kept."], EXIT_STOPPED)
+    with contextlib.ExitStack() as stack:
+        try:
+            if hasattr(options, "resume"):  # from the very start, or an early signal would end the process
+                from mesode.process import StopWatch, parse_walltime
+
+                limit = None if options.max_walltime is None else parse_walltime(options.max_walltime)
+                options.watch = stack.enter_context(StopWatch(limit))
+            return _call(options)
+        except Exception as error:
+            if options.debug:
+                raise
+            code, messages = explain(error)
+            return _report(options, messages, code)
+        except KeyboardInterrupt:
+            return _report(options, ["Interrupted; what was saved before is kept."], EXIT_STOPPED)
+
+
+def _call(options) -> int:
+    module, name = options.function.split(":")
+    result = getattr(importlib.import_module(f"mesode.commands.{module}"), name)(options)
+    code = EXIT_DONE
+    if isinstance(result, tuple):
+        result, code = result
+    if options.json and result is not None:
+        print(json.dumps(jsonable(result), allow_nan=False))
+    return code
 
 
 def _report(options, messages: list[str], code: int) -> int:

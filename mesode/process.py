@@ -2,14 +2,70 @@
 
 import contextlib
 import hashlib
+import math
 import os
 import pathlib
 import platform
+import signal
 import sys
+import time
+
+STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
 
 
 class Stop(Exception):
     """The run was asked to stop and has saved its state; the exit code is 3."""
+
+
+class StopWatch:
+    """Answers TERM, INT, USR1, USR2 and a time limit by a flag; a second INT interrupts at once.
+
+    **Arguments:** `max_walltime`, s, counted from now; `None` for no limit.
+    """
+
+    def __init__(self, max_walltime: float | None = None):
+        self.deadline = None if max_walltime is None else time.monotonic() + max_walltime
+        self.signal: str | None = None
+        self._before = {}
+
+    def __enter__(self):
+        with contextlib.suppress(ValueError):  # only the main thread may set handlers
+            for name in STOP_SIGNALS:
+                number = getattr(signal, name, None)
+                if number is not None:
+                    self._before[number] = signal.signal(number, self._answer)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _answer(self, number, _frame) -> None:
+        if number == signal.SIGINT and self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number).name
+
+    @property
+    def reason(self) -> str | None:
+        """Why to stop, or `None`."""
+        if self.signal is not None:
+            return f"signal {self.signal}"
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            return "the time limit"
+        return None
+
+
+def parse_walltime(text: str) -> float:
+    """Seconds from `90`, `5:00`, `01:30:00` or `1-00:00:00`; `ValueError` otherwise."""
+    days, dash, clock = text.rpartition("-")
+    try:
+        parts = [float(p) for p in clock.split(":")]
+        total = sum(p * 60**i for i, p in enumerate(reversed(parts))) + 86400 * int(days if dash else 0)
+    except ValueError:
+        total, parts = -1.0, [0.0]
+    if total <= 0 or len(parts) > 3 or not math.isfinite(total):
+        raise ValueError(f"`{text}` is no time limit; write seconds or [days-]hours:minutes:seconds.")
+    return total
 
 
 def configure(device: str = "auto", *, x64: bool = True) -> None:

@@ -37,21 +37,19 @@ def execute(job: Job, chain: Chain, options, clock=None) -> dict:
     seeds = [job["run.seed"] + k for k in range(job["run.realisations"])]
     prefixes = [f"realisation {k}: " for k in range(len(seeds))]
     stages = [s for seed, prefix in zip(seeds, prefixes, strict=True) for s in chain.stages(seed, prefix)]
-    limit = None if options.max_walltime is None else record.parse_walltime(options.max_walltime)
     fingerprint = fingerprint_of(job, chain.inputs)
-    with record.StopWatch(limit) as watch:
-        state = record.run_stages(
-            stages,
-            output,
-            fingerprint,
-            watch,
-            resume=options.resume,
-            say=lambda message: process.log(message, quiet=options.quiet),
-        )
-        results = [chain.result(state, prefix) for prefix in prefixes]
-        run = assemble(job, results, chain)
-        report = write_run(output, run)
-        record.finish(output)
+    state = record.run_stages(
+        stages,
+        output,
+        fingerprint,
+        options.watch,
+        resume=options.resume,
+        say=lambda message: process.log(message, quiet=options.quiet),
+    )
+    results = [chain.result(state, prefix) for prefix in prefixes]
+    run = assemble(job, results, chain)
+    report = write_run(output, run)
+    record.finish(output)
     out = {"kpis": run["kpis"], "run_file": output, "report": report}
     if len(results) > 1:
         out["spread"] = run["kpis_spread"]

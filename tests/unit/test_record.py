@@ -2,12 +2,14 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
 
 from mesode import record
-from mesode.process import Stop
+from mesode.process import STOP_SIGNALS, Stop, StopWatch, parse_walltime
+from microstructure import store
 
 
 def _stages(calls, watch_signal=None):
@@ -28,18 +30,18 @@ def _stages(calls, watch_signal=None):
     return [record.Stage("first", first), record.Stage("second", second, ("first",)), record.Stage("third", third)]
 
 
-@pytest.mark.parametrize("name", record.STOP_SIGNALS)
+@pytest.mark.parametrize("name", STOP_SIGNALS)
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path, name):
     number = getattr(signal, name)
     output = tmp_path / "run.h5"
-    with record.StopWatch() as watch:
+    with StopWatch() as watch:
         whole = record.run_stages(_stages([]), tmp_path / "whole.h5", "id", watch)
     calls = []
-    with record.StopWatch() as watch, pytest.raises(Stop, match=name):
+    with StopWatch() as watch, pytest.raises(Stop, match=name):
         record.run_stages(_stages(calls, number), output, "id", watch)
     assert calls == ["first", "second"] and record.checkpoint_path(output).is_file() and not output.exists()
     calls.clear()
-    with record.StopWatch() as watch:
+    with StopWatch() as watch:
         state = record.run_stages(_stages(calls), output, "id", watch, resume=True)
     assert calls == ["third"]
     assert state["third"]["z"] == whole["third"]["z"]
@@ -49,21 +51,25 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path, name):
 
 
 def test_time_limit_saves_and_stops(tmp_path):
-    with record.StopWatch(1e-9) as watch, pytest.raises(Stop, match="time limit"):
-        record.run_stages(_stages([]), tmp_path / "a.h5", "id", watch)
-    assert record.checkpoint_path(tmp_path / "a.h5").is_file()
+    with StopWatch(0.2) as watch, pytest.raises(Stop, match="time limit"):
+        slow = record.Stage("slow", lambda state: time.sleep(0.3) or {"x": 1.0})
+        record.run_stages([slow, *_stages([])], tmp_path / "a.h5", "id", watch)
+    assert list(store.read(record.checkpoint_path(tmp_path / "a.h5"))["done"]) == ["slow"]
+    with StopWatch(1e-9) as watch, pytest.raises(Stop, match="before the first stage"):
+        record.run_stages(_stages([]), tmp_path / "b.h5", "id", watch)
+    assert not record.checkpoint_path(tmp_path / "b.h5").exists()
 
 
 def test_checkpoint_of_another_job_is_refused(tmp_path):
-    with record.StopWatch(1e-9) as watch, pytest.raises(Stop):
-        record.run_stages(_stages([]), tmp_path / "a.h5", "id", watch)
-    with record.StopWatch() as watch, pytest.raises(ValueError, match="belongs to another job"):
+    with StopWatch() as watch, pytest.raises(Stop):
+        record.run_stages(_stages([], signal.SIGTERM), tmp_path / "a.h5", "id", watch)
+    with StopWatch() as watch, pytest.raises(ValueError, match="belongs to another job"):
         record.run_stages(_stages([]), tmp_path / "a.h5", "other", watch, resume=True)
 
 
 def test_second_interrupt_stops_at_once_and_handlers_are_restored():
     before = signal.getsignal(signal.SIGINT)
-    with record.StopWatch() as watch:
+    with StopWatch() as watch:
         os.kill(os.getpid(), signal.SIGINT)
         assert watch.reason == "signal SIGINT"
         with pytest.raises(KeyboardInterrupt):
@@ -82,10 +88,10 @@ def test_provenance_names_what_matters(tmp_path):
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("5:00", 300), ("01:30:00", 5400), ("1-00:00:10", 86410)])
 def test_walltime(text, seconds):
-    assert record.parse_walltime(text) == seconds
+    assert parse_walltime(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "-5", "soon", "1:2:3:4", "inf", "0"])
 def test_bad_walltime(text):
     with pytest.raises(ValueError, match="no time limit"):
-        record.parse_walltime(text)
+        parse_walltime(text)

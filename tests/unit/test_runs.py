@@ -9,7 +9,7 @@ import pytest
 
 from mesode import record, runs
 from mesode.job import parse_job
-from mesode.process import Stop
+from mesode.process import Stop, StopWatch
 from microstructure import store
 
 
@@ -39,16 +39,24 @@ def _chain(calls, stop_at=None):
     return runs.Chain(stages, result, notes=["A note."])
 
 
-def _options(**changes):
-    return types.SimpleNamespace(**({"max_walltime": None, "resume": False, "quiet": True} | changes))
+@pytest.fixture
+def execute():
+    """Runs a job under a fresh watch."""
+
+    def run(job, chain, resume=False):
+        with StopWatch() as watch:
+            options = types.SimpleNamespace(resume=resume, quiet=True, watch=watch)
+            return runs.execute(job, chain, options)
+
+    return run
 
 
 def _job(tmp_path, name="run.h5"):
     return parse_job("", settings=["run.realisations=3", f'run.output="{tmp_path / name}"'])
 
 
-def test_run_file_holds_mean_spread_and_every_realisation(tmp_path):
-    out = runs.execute(_job(tmp_path), _chain([]), _options())
+def test_run_file_holds_mean_spread_and_every_realisation(tmp_path, execute):
+    out = execute(_job(tmp_path), _chain([]))
     data = store.read(tmp_path / "run.h5")
     each = [data["realisations"][str(k)]["kpis"]["porosity"] for k in range(3)]
     assert len(set(each)) == 3
@@ -60,25 +68,25 @@ def test_run_file_holds_mean_spread_and_every_realisation(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.h5", "run.html"]
 
 
-def test_stopped_and_resumed_run_gives_the_same_numbers(tmp_path):
-    whole = runs.execute(_job(tmp_path, "whole.h5"), _chain([]), _options())
+def test_stopped_and_resumed_run_gives_the_same_numbers(tmp_path, execute):
+    whole = execute(_job(tmp_path, "whole.h5"), _chain([]))
     calls = []
     with pytest.raises(Stop, match="SIGTERM"):
-        runs.execute(_job(tmp_path), _chain(calls, stop_at="realisation 1: first"), _options())
+        execute(_job(tmp_path), _chain(calls, stop_at="realisation 1: first"))
     assert not (tmp_path / "run.h5").exists() and record.checkpoint_path(tmp_path / "run.h5").exists()
     done = list(calls)
     calls.clear()
-    resumed = runs.execute(_job(tmp_path), _chain(calls), _options(resume=True))
+    resumed = execute(_job(tmp_path), _chain(calls), resume=True)
     assert len(done) + len(calls) == 6 and not set(done) & set(calls)
     assert resumed["kpis"] == whole["kpis"]
     assert not record.checkpoint_path(tmp_path / "run.h5").exists()
 
 
-def test_resume_refuses_another_job_but_not_another_place(tmp_path):
+def test_resume_refuses_another_job_but_not_another_place(tmp_path, execute):
     job = _job(tmp_path)
     with pytest.raises(Stop):
-        runs.execute(job, _chain([], stop_at="realisation 0: first"), _options())
+        execute(job, _chain([], stop_at="realisation 0: first"))
     other = parse_job("", settings=["run.realisations=3", f'run.output="{tmp_path / "run.h5"}"', "run.seed=5"])
     with pytest.raises(ValueError, match="another job"):
-        runs.execute(other, _chain([]), _options(resume=True))
+        execute(other, _chain([]), resume=True)
     assert runs.fingerprint_of(job) == runs.fingerprint_of(_job(tmp_path, "elsewhere.h5"))
