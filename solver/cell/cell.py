@@ -10,6 +10,7 @@ from microstructure.units import faraday
 from ..electrochemistry.electrolyte import Electrolyte
 from ..electrochemistry.intercalation import Intercalation
 from ..electrochemistry.kinetics import MetalKinetics
+from ..numerics.real import real
 
 
 class Electrode(eqx.Module):
@@ -25,16 +26,16 @@ class Electrode(eqx.Module):
     separate so that each has its own derivative.
     """
 
-    thickness: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    porosity: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    active_fraction: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    specific_area: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    particle_radius: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    electrolyte_transport: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    electronic_conductivity: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    thickness: Float[Array, ""] = eqx.field(converter=real)
+    porosity: Float[Array, ""] = eqx.field(converter=real)
+    active_fraction: Float[Array, ""] = eqx.field(converter=real)
+    specific_area: Float[Array, ""] = eqx.field(converter=real)
+    particle_radius: Float[Array, ""] = eqx.field(converter=real)
+    electrolyte_transport: Float[Array, ""] = eqx.field(converter=real)
+    electronic_conductivity: Float[Array, ""] = eqx.field(converter=real)
     material: Intercalation
-    stoichiometry_full: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    stoichiometry_empty: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    stoichiometry_full: Float[Array, ""] = eqx.field(converter=real)
+    stoichiometry_empty: Float[Array, ""] = eqx.field(converter=real)
 
     def __check_init__(self):
         require("thickness", self.thickness, 1e-9, 1e-2, unit="m")
@@ -60,9 +61,9 @@ class LithiumMetal(eqx.Module):
 class Separator(eqx.Module):
     """A porous separator: `thickness`, m; `porosity`; `electrolyte_transport`, effective over free diffusivity."""
 
-    thickness: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    porosity: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    electrolyte_transport: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    thickness: Float[Array, ""] = eqx.field(converter=real)
+    porosity: Float[Array, ""] = eqx.field(converter=real)
+    electrolyte_transport: Float[Array, ""] = eqx.field(converter=real)
 
     def __check_init__(self):
         require("thickness", self.thickness, 1e-9, 1e-2, unit="m")
@@ -81,10 +82,10 @@ class Cell(eqx.Module):
     separator: Separator
     positive: Electrode
     electrolyte: Electrolyte
-    temperature: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=298.15)
-    area: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
-    lower_cutoff: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=2.5)
-    upper_cutoff: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=4.2)
+    temperature: Float[Array, ""] = eqx.field(converter=real, default=298.15)
+    area: Float[Array, ""] = eqx.field(converter=real, default=1.0)
+    lower_cutoff: Float[Array, ""] = eqx.field(converter=real, default=2.5)
+    upper_cutoff: Float[Array, ""] = eqx.field(converter=real, default=4.2)
 
     def __check_init__(self):
         require("temperature", self.temperature, 200.0, 400.0, unit="K")

@@ -1,9 +1,9 @@
 """The electrolyte: a binary salt in concentrated solution."""
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..numerics.real import real
 from .kinetics import arrhenius, smooth_positive
 from .laws import Law
 
@@ -20,14 +20,14 @@ class Electrolyte(eqx.Module):
     **Source:** Newman and Thomas-Alyea 2004, Electrochemical Systems, chapter 12, isbn 978-0471477563.
     """
 
-    initial_concentration: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    initial_concentration: Float[Array, ""] = eqx.field(converter=real)
     diffusivity: Law
     conductivity: Law
-    transference_number: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    thermodynamic_factor: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
-    diffusivity_activation_energy: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
-    conductivity_activation_energy: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
-    reference_temperature: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=298.15)
+    transference_number: Float[Array, ""] = eqx.field(converter=real)
+    thermodynamic_factor: Float[Array, ""] = eqx.field(converter=real, default=1.0)
+    diffusivity_activation_energy: Float[Array, ""] = eqx.field(converter=real, default=0.0)
+    conductivity_activation_energy: Float[Array, ""] = eqx.field(converter=real, default=0.0)
+    reference_temperature: Float[Array, ""] = eqx.field(converter=real, default=298.15)
 
     def transport(self, concentration: Array, temperature: Array) -> tuple[Array, Array]:
         """Diffusivity in m2/s and conductivity in S/m of the free electrolyte at a concentration in mol/m3."""

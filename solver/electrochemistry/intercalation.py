@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..numerics.real import real
 from .kinetics import InsertionKinetics, arrhenius
 from .laws import Law
 
@@ -17,12 +18,12 @@ class Intercalation(eqx.Module):
     `reference_temperature`, K.
     """
 
-    maximum_concentration: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    diffusivity: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    maximum_concentration: Float[Array, ""] = eqx.field(converter=real)
+    diffusivity: Float[Array, ""] = eqx.field(converter=real)
     open_circuit_potential: Law
     kinetics: InsertionKinetics
-    diffusivity_activation_energy: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
-    reference_temperature: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=298.15)
+    diffusivity_activation_energy: Float[Array, ""] = eqx.field(converter=real, default=0.0)
+    reference_temperature: Float[Array, ""] = eqx.field(converter=real, default=298.15)
 
     def potential(self, stoichiometry: Array) -> Array:
         """Open-circuit potential in V, with a term of microvolts that closes it off where a particle is empty or full.

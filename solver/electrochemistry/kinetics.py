@@ -6,6 +6,8 @@ from jaxtyping import Array, Float
 
 from microstructure.units import faraday, gas_constant
 
+from ..numerics.real import real
+
 
 def smooth_positive(x: Array, width: float) -> Array:
     """x where x is well above `width`, and a small positive number below: (x + sqrt(x^2 + 4 width^2)) / 2."""
@@ -25,9 +27,9 @@ class InsertionKinetics(eqx.Module):
     **Source:** Doyle, Fuller and Newman 1993, doi 10.1149/1.2221597, in the normalisation of the BPX standard 0.1.
     """
 
-    rate: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    reference_concentration: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1000.0)
-    activation_energy: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
+    rate: Float[Array, ""] = eqx.field(converter=real)
+    reference_concentration: Float[Array, ""] = eqx.field(converter=real, default=1000.0)
+    activation_energy: Float[Array, ""] = eqx.field(converter=real, default=0.0)
 
     def __call__(self, concentration: Array, stoichiometry: Array) -> Array:
         """j0 in A/m2 at the reference temperature; it stays positive beyond full and empty, by a floor of 1e-6."""
@@ -42,9 +44,9 @@ class MetalKinetics(eqx.Module):
     **Arguments:** `exchange_current_density`, j_ref in A/m2; `exponent`, n; `reference_concentration`, c_ref in mol/m3.
     """
 
-    exchange_current_density: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    exponent: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.5)
-    reference_concentration: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1000.0)
+    exchange_current_density: Float[Array, ""] = eqx.field(converter=real)
+    exponent: Float[Array, ""] = eqx.field(converter=real, default=0.5)
+    reference_concentration: Float[Array, ""] = eqx.field(converter=real, default=1000.0)
 
     def __call__(self, concentration: Array) -> Array:
         """j0 in A/m2."""

@@ -4,6 +4,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..numerics.real import real
+
 
 class Law(eqx.Module):
     """A scalar function of one variable, evaluated element by element; its numbers are leaves and have derivatives."""
@@ -15,7 +17,7 @@ class Law(eqx.Module):
 class Constant(Law):
     """f(x) = value."""
 
-    value: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    value: Float[Array, ""] = eqx.field(converter=real)
 
     def __call__(self, x):
         return jnp.broadcast_to(self.value, jnp.shape(x))
@@ -28,10 +30,10 @@ class ExponentialTanh(Law):
     (A, B, C).
     """
 
-    constant: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    slope: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    exponentials: Float[Array, "n 2"] = eqx.field(converter=jnp.asarray)
-    steps: Float[Array, "m 3"] = eqx.field(converter=jnp.asarray)
+    constant: Float[Array, ""] = eqx.field(converter=real)
+    slope: Float[Array, ""] = eqx.field(converter=real)
+    exponentials: Float[Array, "n 2"] = eqx.field(converter=real)
+    steps: Float[Array, "m 3"] = eqx.field(converter=real)
 
     def __call__(self, x):
         rows = (1,) * jnp.ndim(x)
@@ -48,8 +50,8 @@ class PowerSum(Law):
     **Arguments:** `coefficients`, shape (n,), in the unit of f; `scale`, in the unit of x; `powers`, n numbers.
     """
 
-    coefficients: Float[Array, " n"] = eqx.field(converter=jnp.asarray)
-    scale: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    coefficients: Float[Array, " n"] = eqx.field(converter=real)
+    scale: Float[Array, ""] = eqx.field(converter=real)
     powers: tuple[float, ...] = eqx.field(static=True)
 
     def __call__(self, x):
@@ -61,8 +63,8 @@ class PowerSum(Law):
 class Exponential(Law):
     """f(x) = amplitude exp(rate x)."""
 
-    amplitude: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    rate: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    amplitude: Float[Array, ""] = eqx.field(converter=real)
+    rate: Float[Array, ""] = eqx.field(converter=real)
 
     def __call__(self, x):
         return self.amplitude * jnp.exp(self.rate * x)
@@ -74,8 +76,8 @@ class Table(Law):
     **Arguments:** `x`, shape (n,), increasing; `y`, shape (n,).
     """
 
-    x: Float[Array, " n"] = eqx.field(converter=jnp.asarray)
-    y: Float[Array, " n"] = eqx.field(converter=jnp.asarray)
+    x: Float[Array, " n"] = eqx.field(converter=real)
+    y: Float[Array, " n"] = eqx.field(converter=real)
 
     def __call__(self, x):
         i = jnp.clip(jnp.searchsorted(self.x, x), 1, self.x.shape[0] - 1)

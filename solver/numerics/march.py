@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from .real import real
 from .solution import Result, Solution
 
 
@@ -51,9 +52,9 @@ class March(eqx.Module):
     `schedule`, times to step to, shape (max_steps + 1,), instead of choosing them: a replay of an earlier record.
     """
 
-    tolerance: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=2e-4)
-    first_step: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-6)
-    growth: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=2.0)
+    tolerance: Float[Array, ""] = eqx.field(converter=real, default=2e-4)
+    first_step: Float[Array, ""] = eqx.field(converter=real, default=1e-6)
+    growth: Float[Array, ""] = eqx.field(converter=real, default=2.0)
     schedule: Float[Array, " n"] | None = None
     order: int = eqx.field(static=True, default=2)
     max_steps: int = eqx.field(static=True, default=250)
