@@ -11,11 +11,12 @@ class Binder(eqx.Module):
     """An elastic, plastic cylinder of binder between two particles, or between a particle and the collector.
 
     Stiffness k_n = c E_b A / L along and k_s = E_b A / (2 (1 + nu) L) across the bridge, A = pi (radius R)^2 and
-    L = length R with R the smaller radius; each yields at the force A sigma_Y. After yielding the share `hardening`
-    of the stiffness remains. Rotation of the particles is suppressed, which stiffens the network across the bridges.
+    L = length R with R the smaller radius; each yields at the force A sigma_Y. Beyond, the force grows by the share
+    `hardening` of the stiffness and so does the yield force (isotropic hardening; 0 is perfectly plastic). Rotation of
+    the particles is suppressed, which stiffens the network across the bridges.
 
     **Arguments:** `modulus`, E_b, Pa; `poisson`; `strength`, sigma_Y, Pa; `radius`, `length`, over the smaller particle
-    radius; `confinement`, c; `hardening`, share of the stiffness kept beyond yield; `background`, stiffness of pairs
+    radius; `confinement`, c; `hardening`, tangent beyond yield over the stiffness; `background`, stiffness of pairs
     in the list that are not bonded, as a share of a bond, so that no particle floats.
 
     **Source:** Potyondy and Cundall 2004, doi 10.1016/j.ijrmms.2004.09.011. Numbers: Lundkvist et al. 2024 (Powder
@@ -44,7 +45,7 @@ class Binder(eqx.Module):
 class Bridge(eqx.Module):
     """The constants of bridges, in any consistent units.
 
-    **Arguments:** `along`, `across`, stiffnesses (P,); `limit`, yield force (P,); `direction`, (P, 3) unit vectors;
+    **Arguments:** `along`, `across`, stiffnesses (P,); `limit`, first yield force (P,); `direction`, (P, 3) unit vectors;
     `hardening`, number.
     """
 
@@ -53,6 +54,19 @@ class Bridge(eqx.Module):
     limit: Array
     direction: Array
     hardening: Array
+
+
+class Flow(eqx.Module):
+    """Internal variables of bridges: `plastic`, elongation (P, 3); `along`, `across`, yield forces by now (P,)."""
+
+    plastic: Array
+    along: Array
+    across: Array
+
+
+def fresh(bridge: Bridge) -> Flow:
+    """Bridges that never yielded."""
+    return Flow(jnp.zeros_like(bridge.direction), bridge.limit, bridge.limit)
 
 
 def bridges(binder: Binder, radius, weight, direction, stress_unit=1.0) -> Bridge:
@@ -71,34 +85,58 @@ def _split(u, direction):
     return along, u - along[..., None] * direction
 
 
-def _huber(squared, stiffness, limit):
-    """k w^2 / 2 up to the force `limit`, then limit |w| - limit^2 / 2k; smooth at w = 0, fine at k = 0."""
+def _work(squared, stiffness, limit, hardening):
+    """Incremental energy at the trial elongation w: k w^2 / 2 up to the force `limit`, then with the slope h k."""
     inside = stiffness**2 * squared <= limit**2
-    length = jnp.sqrt(jnp.where(inside, 1, squared))
     safe = jnp.where(inside, 1, stiffness)
-    return jnp.where(inside, 0.5 * stiffness * squared, limit * length - 0.5 * limit**2 / safe)
+    first = limit / safe
+    beyond = jnp.sqrt(jnp.where(inside, 1, squared)) - first
+    line = 0.5 * limit * first + beyond * (limit + 0.5 * hardening * stiffness * beyond)
+    return jnp.where(inside, 0.5 * stiffness * squared, line)
 
 
-def energy(u: Float[Array, "p 3"], plastic: Float[Array, "p 3"], bridge: Bridge) -> Float[Array, " p"]:
-    """The incremental energy at the elongation `u`, given the plastic elongation of the steps before."""
-    along, across = _split(u, bridge.direction)
-    w_along, w_across = _split(u - plastic, bridge.direction)
-    kept = bridge.hardening
-    elastic = 0.5 * bridge.along * along**2 + 0.5 * bridge.across * jnp.sum(across**2, axis=-1)
-    slip = _huber(w_along**2, bridge.along, bridge.limit)
-    slip = slip + _huber(jnp.sum(w_across**2, axis=-1), bridge.across, bridge.limit)
-    return kept * elastic + (1 - kept) * slip
+def energy(u: Float[Array, "p 3"], past: Flow, bridge: Bridge) -> Float[Array, " p"]:
+    """The incremental energy at the elongation `u`, given what flowed in the steps before; never negative."""
+    w_along, w_across = _split(u - past.plastic, bridge.direction)
+    along = _work(w_along**2, bridge.along, past.along, bridge.hardening)
+    return along + _work(jnp.sum(w_across**2, axis=-1), bridge.across, past.across, bridge.hardening)
 
 
-def yielded(u: Float[Array, "p 3"], plastic: Float[Array, "p 3"], bridge: Bridge) -> Float[Array, "p 3"]:
-    """The plastic elongation after a step that ended at the elongation `u`."""
-    w_along, w_across = _split(u - plastic, bridge.direction)
+def flow(u: Float[Array, "p 3"], past: Flow, bridge: Bridge) -> Flow:
+    """The internal variables after a step that ended at the elongation `u`."""
+    w_along, w_across = _split(u - past.plastic, bridge.direction)
 
-    def excess(squared, stiffness):
-        over = stiffness**2 * squared > bridge.limit**2
+    def step(squared, stiffness, limit):
+        over = stiffness**2 * squared > limit**2
         length, safe = jnp.sqrt(jnp.where(over, squared, 1)), jnp.where(over, stiffness, 1)
-        return jnp.where(over, 1 - bridge.limit / (safe * length), 0)
+        beyond = length - limit / safe
+        share = jnp.where(over, (1 - bridge.hardening) * beyond / length, 0)
+        return share, limit + jnp.where(over, bridge.hardening * stiffness * beyond, 0)
 
-    flow_along = excess(w_along**2, bridge.along) * w_along
-    flow_across = excess(jnp.sum(w_across**2, axis=-1), bridge.across)[..., None] * w_across
-    return plastic + flow_along[..., None] * bridge.direction + flow_across
+    share_along, limit_along = step(w_along**2, bridge.along, past.along)
+    share_across, limit_across = step(jnp.sum(w_across**2, axis=-1), bridge.across, past.across)
+    moved = (share_along * w_along)[:, None] * bridge.direction + share_across[:, None] * w_across
+    return Flow(past.plastic + moved, limit_along, limit_across)
+
+
+def forces(u: Float[Array, "p 3"], after: Flow, bridge: Bridge) -> Float[Array, "p 3"]:
+    """The force of each bridge at the elongation `u`, with the internal variables updated to it."""
+    along, across = _split(u - after.plastic, bridge.direction)
+    return (bridge.along * along)[:, None] * bridge.direction + bridge.across[:, None] * across
+
+
+def stiffness(u: Float[Array, "p 3"], past: Flow, bridge: Bridge) -> Float[Array, "p 3 3"]:
+    """A positive upper bound of the Hessian of [`energy`][]: exact but for the flowing direction across the bridge."""
+    w_along, w_across = _split(u - past.plastic, bridge.direction)
+
+    def secant(squared, stiff, limit):
+        over = stiff**2 * squared > limit**2
+        length, safe = jnp.sqrt(jnp.where(over, squared, 1)), jnp.where(over, stiff, 1)
+        return jnp.where(over, (limit + bridge.hardening * stiff * (length - limit / safe)) / length, stiff)
+
+    flows = bridge.along**2 * w_along**2 > past.along**2
+    along = jnp.where(flows, bridge.hardening * bridge.along, bridge.along)
+    across = secant(jnp.sum(w_across**2, axis=-1), bridge.across, past.across)
+    n = bridge.direction
+    outer = n[:, :, None] * n[:, None, :]
+    return (along - across)[:, None, None] * outer + across[:, None, None] * jnp.eye(3)

@@ -85,27 +85,50 @@ def permanent_overlap(largest, law: Hertz):
     return jnp.where(yielded, safe - elastic, 0)
 
 
-def force(d, largest, law: Hertz):
-    """Force at the overlap `d` when the largest overlap before was `largest`."""
-    reach = jnp.maximum(largest, law.onset)
-    return jnp.where(d < reach, hertz_force(d - permanent_overlap(largest, law), law.stiffness), loading_force(d, law))
+class Branch(eqx.Module):
+    """The force law of one increment, given the history: shifted Hertz up to `reach`, a line from the force `peak` on.
+
+    **Arguments:** `stiffness`, `slope` as in [`Hertz`][]; `reach`, the largest overlap so far, at least the yield overlap;
+    `permanent`, d_p; `peak`, the force at `reach`.
+    """
+
+    stiffness: Array
+    slope: Array
+    reach: Array
+    permanent: Array
+    peak: Array
 
 
-def energy(d, largest, law: Hertz):
-    """The integral of [`force`][] over the overlap from contact to `d`, at fixed history; never negative."""
-    reach, permanent = jnp.maximum(largest, law.onset), permanent_overlap(largest, law)
-    inside = d < reach
-    e = jnp.where(inside, d, reach) - permanent
-    beyond = jnp.where(inside, 0, d - reach)
-    peak = law.stiffness * (law.onset * _root(law.onset)) + law.slope * (reach - law.onset)
-    return 0.4 * law.stiffness * jnp.where(e > 0, e, 0) ** 2 * _root(e) + beyond * (peak + 0.5 * law.slope * beyond)
+def branch(largest, law: Hertz) -> Branch:
+    """The [`Branch`][] after the largest overlap `largest`."""
+    reach = jnp.where(largest > law.onset, largest, law.onset)
+    peak = law.stiffness * law.onset * jnp.sqrt(law.onset) + law.slope * (reach - law.onset)
+    return Branch(law.stiffness, law.slope, reach, permanent_overlap(largest, law), peak)
+
+
+def force(d, now: Branch):
+    """Force at the overlap `d`; never negative."""
+    inside = d < now.reach
+    elastic = hertz_force(jnp.where(inside, d, now.reach) - now.permanent, now.stiffness)
+    return jnp.where(inside, elastic, now.peak + now.slope * (d - now.reach))
+
+
+def energy(d, now: Branch):
+    """The integral of [`force`][] over the overlap up to `d`, at fixed history; never negative."""
+    inside = d < now.reach
+    e = jnp.where(inside, d, now.reach) - now.permanent
+    beyond = jnp.where(inside, 0, d - now.reach)
+    stored = 0.4 * now.stiffness * jnp.where(e > 0, e, 0) ** 2 * _root(e)
+    return stored + beyond * (now.peak + 0.5 * now.slope * beyond)
+
+
+def stiffness(d, now: Branch):
+    """Derivative of [`force`][] with respect to the overlap; never negative."""
+    return jnp.where(d < now.reach, 1.5 * now.stiffness * _root(d - now.permanent), now.slope)
 
 
 def dissipation(before, after, law: Hertz):
     """Work lost to plastic flow while the largest overlap grew from `before` to `after`; never negative."""
-
-    def stored(largest):
-        e = jnp.maximum(largest, law.onset) - permanent_overlap(largest, law)
-        return 0.4 * law.stiffness * e * e * _root(e)
-
-    return energy(jnp.maximum(after, law.onset), before, law) - stored(after)
+    old, new = branch(before, law), branch(after, law)
+    lost = energy(new.reach, old) - energy(new.reach, new)
+    return jnp.where(new.reach > old.reach, lost, 0)

@@ -53,10 +53,10 @@ def _search(positions, radii, box, reach):
 def candidate_pairs(
     packing: Packing,
     *,
-    skin: float = 0.25,
+    skin: float = 0.5,
     compression: float = 0.6,
     bond_reach: float = 0.5,
-    per_particle: int = 12,
+    per_particle: int = 16,
 ) -> Pairs:
     """Every pair that may come to touch between this packing and the same packing compressed along axis 0. Host only.
 

@@ -11,15 +11,9 @@ from microstructure.packing import Packing
 from solver.numerics.equilibrium import NewtonCG, equilibrium
 from solver.numerics.solution import Result, Solution
 from solver.particles import bond, contact
-from solver.particles.bond import Binder, Bridge
+from solver.particles.bond import Binder, Bridge, Flow
 from solver.particles.contact import ContactLaw, Hertz
-from solver.particles.neighbours import (
-    Pairs,
-    block_operator,
-    missed_contacts,
-    relative_positions,
-    second_derivative,
-)
+from solver.particles.neighbours import Pairs, block_operator, missed_contacts, relative_positions
 from solver.particles.walls import collector_overlap, plate_overlap
 
 
@@ -58,192 +52,143 @@ class Calendered(eqx.Module):
 
 
 class System(eqx.Module):
-    """The film in units of the mean radius and E*: everything that stays the same while the plate moves."""
+    """The film in units of the mean radius and E*: everything that stays the same while the plate moves.
+
+    Contacts are in one list: P pairs, N with the collector, N with the plate. So are bridges: P pairs, N to the collector.
+
+    **Arguments:** `law`, `conformed` (overlap of the dried film, which carries no force), (P + 2 N,); `bridge`, `rest`
+    (vector at rest), (P + N, 3).
+    """
 
     pairs: Pairs
     radii: Array
     lateral: Array
     law: Hertz
-    plane: Hertz
+    conformed: Array
     bridge: Bridge
-    ground: Bridge
     rest: Array
-    anchor: Array
-    conformed: tuple[Array, Array, Array]
 
 
 class History(eqx.Module):
-    """Internal variables: largest overlaps so far of pairs (P,), collector (N,) and plate (N,), plastic elongation of
-    bridges (P, 3) and of the bridges to the collector (N, 3)."""
+    """Internal variables: `largest`, largest overlap so far (P + 2 N,); `bridges`, their flow (P + N)."""
 
-    pair: Array
-    collector: Array
+    largest: Array
+    bridges: Flow
+
+
+class Stage(eqx.Module):
+    """What one increment prescribes: the plate at `plate` where `held`, else under `pressure`."""
+
+    held: Array
     plate: Array
-    bridge: Array
-    ground: Array
+    pressure: Array
+
+
+def _overlaps(positions, plate, pairs: Pairs, radii, lateral):
+    """Vectors (P + N, 3) and overlaps (P + 2 N,) of all bridges and contacts."""
+    relative = relative_positions(positions, lateral, pairs)
+    total = radii[pairs.first] + radii[pairs.second]
+    depth = positions[:, 0]
+    planes = [collector_overlap(depth, radii), plate_overlap(depth, radii, plate)]
+    overlaps = jnp.concatenate([total - jnp.sqrt(jnp.sum(relative**2, axis=1)), *planes])
+    return jnp.concatenate([relative, positions]), overlaps
 
 
 def _system(packing: Packing, pairs: Pairs, law: ContactLaw, binder: Binder, unit) -> System:
-    """The film at rest: overlaps that the dried film already has are conformed to and carry no force."""
+    """The film at rest."""
     stress = law.pair_modulus()
     radii, box, positions = packing.radii / unit, packing.box / unit, packing.positions / unit
+    vectors, overlaps = _overlaps(positions, box[0], pairs, radii, box[1:])
     first, second = radii[pairs.first], radii[pairs.second]
-    relative = relative_positions(positions, box[1:], pairs)
-    length = jnp.sqrt(jnp.sum(relative**2, axis=1))
-    smaller = jnp.minimum(first, second)
+    count = radii.shape[0]
+    plane = jnp.broadcast_to(law.plane_modulus(), (2 * count,))
+    modulus = jnp.concatenate([jnp.broadcast_to(stress, first.shape), plane]) / stress
+    reduced = jnp.concatenate([first * second / (first + second), radii, radii])
+    laws = contact.constants(modulus, law.yield_pressure / stress, reduced)
     weight = pairs.bonded + binder.background * (pairs.listed - pairs.bonded)
     upright = jnp.broadcast_to(jnp.asarray([1.0, 0.0, 0.0]), positions.shape)
-    depth = positions[:, 0]
-    planes = (collector_overlap(depth, radii), plate_overlap(depth, radii, box[0]))
-    return System(
-        pairs,
-        radii,
-        box[1:],
-        contact.constants(law.pair_modulus() / stress, law.yield_pressure / stress, first * second / (first + second)),
-        contact.constants(law.plane_modulus() / stress, law.yield_pressure / stress, radii),
-        bond.bridges(binder, smaller, weight, relative / length[:, None], stress),
-        bond.bridges(binder, radii, pairs.grounded, upright, stress),
-        relative,
-        positions,
-        tuple(jnp.where(d > 0, d, 0) for d in (first + second - length, *planes)),
-    )
+    relative = vectors[: first.shape[0]]
+    direction = jnp.concatenate([relative / jnp.sqrt(jnp.sum(relative**2, axis=1))[:, None], upright])
+    smaller = jnp.concatenate([jnp.minimum(first, second), radii])
+    bridge = bond.bridges(binder, smaller, jnp.concatenate([weight, pairs.grounded]), direction, stress)
+    return System(pairs, radii, box[1:], laws, jnp.where(overlaps > 0, overlaps, 0), bridge, vectors)
 
 
-def _untouched(system: System) -> History:
-    pair, single = jnp.zeros_like(system.rest[:, 0]), jnp.zeros_like(system.radii)
-    return History(pair, single, single, jnp.zeros_like(system.rest), jnp.zeros_like(system.anchor))
+def _strains(state, system: System, stage: Stage):
+    """Elongations of the bridges and overlaps of the contacts."""
+    positions, plate = state
+    plate = jnp.where(stage.held, stage.plate, plate)
+    vectors, overlaps = _overlaps(positions, plate, system.pairs, system.radii, system.lateral)
+    return vectors, vectors - system.rest, overlaps - system.conformed
 
 
-def _overlaps(positions, plate, system):
-    """Pair vectors, pair, collector and plate overlaps."""
-    relative = relative_positions(positions, system.lateral, system.pairs)
-    pair, collector, top = system.conformed
-    total = system.radii[system.pairs.first] + system.radii[system.pairs.second]
-    depth = positions[:, 0]
-    return (
-        relative,
-        total - jnp.sqrt(jnp.sum(relative**2, axis=1)) - pair,
-        collector_overlap(depth, system.radii) - collector,
-        plate_overlap(depth, system.radii, plate) - top,
-    )
-
-
-def _film_energy(positions, plate, system: System, past: History):
+def _energy(state, args):
     """The incremental energy: its gradient is the force of every law at the end of the increment."""
-    relative, pair, collector, top = _overlaps(positions, plate, system)
-    return (
-        jnp.sum(contact.energy(pair, past.pair, system.law))
-        + jnp.sum(contact.energy(collector, past.collector, system.plane))
-        + jnp.sum(contact.energy(top, past.plate, system.plane))
-        + jnp.sum(bond.energy(relative - system.rest, past.bridge, system.bridge))
-        + jnp.sum(bond.energy(positions - system.anchor, past.ground, system.ground))
-    )
+    system, branch, flow, stage = args
+    _, elongations, overlaps = _strains(state, system, stage)
+    inside = jnp.sum(contact.energy(overlaps, branch)) + jnp.sum(bond.energy(elongations, flow, system.bridge))
+    # A held plate has an unknown too, with an energy of its own, so that one search serves both kinds of increment.
+    plate = jnp.where(stage.held, 0.5 * (state[1] - stage.plate) ** 2, stage.pressure * jnp.prod(system.lateral) * state[1])
+    return inside + plate
 
 
-def _film_model(positions, plate, system: System, past: History):
-    """The Hessian without the softening by turning contacts, its preconditioner, and the stiffness of the plate."""
-    relative, pair, collector, top = _overlaps(positions, plate, system)
+def _model(state, args):
+    """The Hessian without the softening by turning contacts, and its block-Jacobi preconditioner."""
+    system, branch, flow, stage = args
+    vectors, elongations, overlaps = _strains(state, system, stage)
+    pairs, count = system.pairs.first.shape[0], system.radii.shape[0]
+    stiff = contact.stiffness(overlaps, branch)
+    bonds = bond.stiffness(elongations, flow, system.bridge)
+    relative = vectors[:pairs]
     normal = relative / jnp.sqrt(jnp.sum(relative**2, axis=1))[:, None]
-    stiff = second_derivative(lambda d: contact.energy(d, past.pair, system.law), pair)
-    bonds = jax.vmap(jax.hessian(bond.energy))(relative - system.rest, past.bridge, _rows(system.bridge, normal))
-    grounds = jax.vmap(jax.hessian(bond.energy))(positions - system.anchor, past.ground, _rows(system.ground, positions))
-    below = second_derivative(lambda d: contact.energy(d, past.collector, system.plane), collector)
-    above = second_derivative(lambda d: contact.energy(d, past.plate, system.plane), top)
+    blocks = bonds[:pairs] + stiff[:pairs, None, None] * normal[:, :, None] * normal[:, None, :]
+    below, above = stiff[pairs : pairs + count], stiff[pairs + count :]
     upright = jnp.diag(jnp.asarray([1.0, 0.0, 0.0]))
-    blocks = stiff[:, None, None] * normal[:, :, None] * normal[:, None, :] + bonds
-    apply, solve = block_operator(blocks, grounds + (below + above)[:, None, None] * upright, system.pairs)
-    return apply, solve, above
+    apply, solve = block_operator(blocks, bonds[pairs:] + (below + above)[:, None, None] * upright, system.pairs)
+    coupling = jnp.where(stage.held, 0, above)
+    plate = jnp.where(stage.held, 1, jnp.sum(above))
+    safe = jnp.where(plate > 0, plate, 1)
 
-
-def _rows(bridge: Bridge, like):
-    """The bridge with its one number spread over the rows, for `vmap`."""
-    return eqx.tree_at(lambda b: b.hardening, bridge, jnp.broadcast_to(bridge.hardening, like.shape[:1]))
-
-
-def _held_energy(positions, args):
-    system, past, plate = args
-    return _film_energy(positions, plate, system, past)
-
-
-def _held_model(positions, args):
-    system, past, plate = args
-    return _film_model(positions, plate, system, past)[:2]
-
-
-def _pressed_energy(state, args):
-    (positions, plate), (system, past, pressure) = state, args
-    return _film_energy(positions, plate, system, past) + pressure * plate * jnp.prod(system.lateral)
-
-
-def _pressed_model(state, args):
-    (positions, plate), (system, past, _) = state, args
-    apply, solve, above = _film_model(positions, plate, system, past)
-    total = jnp.sum(above)
-
-    def pressed(v):
+    def surrogate(v):
         x, h = v
-        pull = apply(x)
-        return pull.at[:, 0].add(-above * h), total * h - jnp.sum(above * x[:, 0])
+        return apply(x).at[:, 0].add(-coupling * h), plate * h - jnp.sum(coupling * x[:, 0])
 
-    safe = jnp.where(total > 0, total, 1)
-    return pressed, lambda r: (solve(r[0]), r[1] / safe)
+    return surrogate, lambda r: (solve(r[0]), r[1] / safe)
 
 
-def _remember(positions, plate, system: System, past: History):
-    """The history after an increment, the plate's force and the plastic work of contacts."""
-    relative, pair, collector, top = _overlaps(positions, plate, system)
+def _increment(system: System, method: Calendering, carry, stage: Stage):
+    """One equilibrium, then the history after it."""
+    (positions, plate), past, peak, worst = carry
+    # The falling pressures are geometric between the peak and the release.
+    lowest = jnp.minimum(method.release, peak)
+    ratio = jnp.where(peak > 0, lowest / jnp.where(peak > 0, peak, 1), 1)
+    stage = Stage(stage.held, stage.plate, peak * ratio**stage.pressure)
+    guess = positions * jnp.stack([jnp.where(stage.held, stage.plate / plate, 1.0), 1.0, 1.0])
+    start = (guess, jnp.where(stage.held, stage.plate, plate))
+    now = contact.branch(past.largest, system.law)
+    solution = equilibrium(_energy, start, (system, now, past.bridges, stage), method.newton, _model)
+    _, elongations, overlaps = _strains(solution.value, system, stage)
     after = History(
-        jnp.maximum(past.pair, pair),
-        jnp.maximum(past.collector, collector),
-        jnp.maximum(past.plate, top),
-        bond.yielded(relative - system.rest, past.bridge, system.bridge),
-        bond.yielded(positions - system.anchor, past.ground, system.ground),
+        jnp.maximum(past.largest, overlaps), bond.flow(elongations, past.bridges, system.bridge)
     )
-    lost = jnp.sum(contact.dissipation(past.pair, after.pair, system.law))
-    lost = lost + jnp.sum(contact.dissipation(past.collector, after.collector, system.plane))
-    lost = lost + jnp.sum(contact.dissipation(past.plate, after.plate, system.plane))
-    pushed = jnp.sum(contact.force(top, past.plate, system.plane))
-    return after, pushed / jnp.prod(system.lateral), lost
+    lost = jnp.sum(contact.dissipation(past.largest, after.largest, system.law))
+    pushed = contact.force(overlaps, now)[-system.radii.shape[0] :]
+    pressure = jnp.sum(pushed) / jnp.prod(system.lateral)
+    plate = jnp.where(stage.held, stage.plate, solution.value[1])
+    state = (solution.value[0], plate)
+    peak = jnp.where(stage.held, pressure, peak)
+    worst = Result.where(worst == Result.successful, solution.result, worst)
+    row = (state, pressure, lost, solution.stats["steps"], solution.stats["inner"])
+    return (state, after, peak, worst), row
 
 
-def _worse(a, b):
-    return Result.where(a == Result.successful, b, a)
-
-
-def _load(system, start, gap, method):
-    """Holds the plate at equal steps from its start to the gap."""
-    shares = jnp.arange(1.0, method.load + 1) / method.load
-
-    def increment(carry, share):
-        positions, plate, past, worst = carry
-        target = start[1] + share * (gap - start[1])
-        guess = positions * jnp.stack([target / plate, 1.0, 1.0])
-        solution = equilibrium(_held_energy, guess, (system, past, target), method.newton, _held_model)
-        past, pressure, lost = _remember(solution.value, target, system, past)
-        row = (target, pressure, lost, solution.stats["steps"], solution.stats["inner"])
-        return (solution.value, target, past, _worse(worst, solution.result)), row
-
-    first = (*start, _untouched(system), Result.successful)
-    return lax.scan(increment, first, shares)
-
-
-def _unload(system, state, pressure, method):
-    """Lets the plate rise while its pressure falls geometrically to that of release."""
-    lowest = jnp.minimum(method.release, pressure)
-    ratio = lowest / jnp.where(pressure > 0, pressure, 1)
-    shares = jnp.arange(1.0, method.unload + 1) / method.unload
-
-    def increment(carry, share):
-        positions, plate, past, worst = carry
-        target = jnp.where(pressure > 0, pressure * jnp.where(ratio > 0, ratio, 1) ** share, 0)
-        guess = (positions, plate)
-        solution = equilibrium(_pressed_energy, guess, (system, past, target), method.newton, _pressed_model)
-        positions, plate = solution.value
-        past, _, lost = _remember(positions, plate, system, past)
-        row = (plate, target, lost, solution.stats["steps"], solution.stats["inner"])
-        return (positions, plate, past, _worse(worst, solution.result)), row
-
-    return lax.scan(increment, state, shares)
+def _stages(top, gap, method: Calendering) -> Stage:
+    """Equal steps of the plate down to the gap, then equal steps of the logarithm of the pressure."""
+    down = jnp.arange(1.0, method.load + 1) / method.load
+    up = jnp.arange(1.0, method.unload + 1) / method.unload
+    plate = jnp.concatenate([top + down * (gap - top), jnp.broadcast_to(gap, up.shape)])
+    held = jnp.arange(method.load + method.unload) < method.load
+    return Stage(held, plate, jnp.concatenate([jnp.zeros_like(down), up]))
 
 
 def calender(
@@ -264,43 +209,55 @@ def calender(
     **Arguments:** `packing`, the dried film; `pairs`, from `candidate_pairs` of the settled film; `gap`, m.
 
     **Returns:** a `Solution` with [`Calendered`][]; `over_capacity` when a pair outside the list came to touch. Stats:
-    `steps` and `inner` by increment, `missed`.
+    `steps` and `inner` by increment, `missed` pairs.
     """
     law, binder, method = law or ContactLaw(), binder or Binder(), method or Calendering()
     gap = jnp.asarray(gap)
     require("gap", gap, 2e-9, 1e-2, unit="m")
-    unit = lax.stop_gradient(jnp.mean(packing.radii))
     # Only the size of the numbers in the search depends on this unit, so it needs no derivative.
+    unit = lax.stop_gradient(jnp.mean(packing.radii))
     stress = law.pair_modulus()
     system = _system(packing, pairs, law, binder, unit)
     top = packing.box[0] / unit
     compressed = gap < packing.box[0]
-    held = (packing.positions / unit, top)
-    scaled = eqx.tree_at(lambda m: m.release, method, method.release / stress)
-    loaded, down = _load(system, held, jnp.minimum(gap / unit, top), scaled)
-    released, up = _unload(system, loaded, down[1][-1], scaled)
+    method = eqx.tree_at(lambda m: m.release, method, method.release / stress)
+    stages = _stages(top, jnp.where(compressed, gap / unit, top), method)
+    history = History(jnp.zeros_like(system.conformed), bond.fresh(system.bridge))
+    first = ((packing.positions / unit, top), history, jnp.asarray(0.0), Result.successful)
+    step = lambda carry, stage: _increment(system, method, carry, stage)  # noqa: E731
+    (released, history, _, worst), (states, pressure, lost, steps, inner) = lax.scan(step, first, stages)
+    loaded = jax.tree.map(lambda a: a[method.load - 1], states)
 
-    def si(positions, plate):
-        keep = jnp.where(compressed, plate, top)
-        positions = jnp.where(compressed, positions, held[0])
-        return Packing(positions * unit, packing.radii, jnp.concatenate([(keep * unit)[None], packing.box[1:]]))
+    def si(state):
+        plate = jnp.where(compressed, state[1], top)
+        positions = jnp.where(compressed, state[0] * unit, packing.positions)
+        return Packing(positions, packing.radii, jnp.concatenate([(plate * unit)[None], packing.box[1:]]))
 
-    thickness, pressure, lost, steps, inner = (jnp.concatenate(both) for both in zip(down, up, strict=True))
-    after, at_gap = si(*released[:2]), si(*loaded[:2])
-    _, pair, _, _ = _overlaps(*released[:2], system)
-    _, tight, _, _ = _overlaps(*loaded[:2], system)
-    first, second = system.radii[pairs.first], system.radii[pairs.second]
+    after, at_gap = si(released), si(loaded)
     value = Calendered(
         after,
         at_gap,
-        jnp.concatenate([packing.box[:1], thickness * unit]),
+        jnp.concatenate([packing.box[:1], states[1] * unit]),
         jnp.concatenate([jnp.zeros((1,)), pressure * stress]),
         jnp.where(compressed, after.box[0] / at_gap.box[0] - 1, 0.0),
-        2 * jnp.sum(jnp.where(pair > contact.permanent_overlap(released[2].pair, system.law), pairs.listed, 0))
-        / system.radii.shape[0],
-        jnp.max((tight + system.conformed[0]) / (first * second / (first + second))),
+        _coordination(released, system, history),
+        jnp.max(_overlaps(*loaded, pairs, system.radii, system.lateral)[1] / _reduced(system)),
         lost * stress * unit**3,
     )
     missed = lax.stop_gradient(missed_contacts(at_gap, pairs))
-    result = Result.where(missed > 0, Result.over_capacity, released[3])
+    result = Result.where(missed > 0, Result.over_capacity, worst)
     return Solution(value, result, {"steps": steps, "inner": inner, "missed": missed})
+
+
+def _reduced(system: System):
+    """R* of every contact."""
+    first, second = system.radii[system.pairs.first], system.radii[system.pairs.second]
+    return jnp.concatenate([first * second / (first + second), system.radii, system.radii])
+
+
+def _coordination(state, system: System, history: History):
+    """Contacts with other particles that carry force, a particle."""
+    _, overlaps = _overlaps(*state, system.pairs, system.radii, system.lateral)
+    permanent = contact.permanent_overlap(history.largest, system.law)
+    carrying = (overlaps - system.conformed > permanent)[: system.pairs.first.shape[0]]
+    return 2 * jnp.sum(jnp.where(carrying, system.pairs.listed, 0)) / system.radii.shape[0]
