@@ -6,7 +6,7 @@ from ..electrochemistry.electrolyte import Electrolyte
 from ..electrochemistry.intercalation import Intercalation
 from ..electrochemistry.kinetics import InsertionKinetics
 from ..electrochemistry.laws import Constant, Expression, Law, Table
-from .cell import Cell, Electrode, Separator
+from .cell import Cell, Electrode, Separator, full_at_upper_cutoff
 
 
 def cell_from_bpx(source: BpxCell) -> Cell:
@@ -14,7 +14,8 @@ def cell_from_bpx(source: BpxCell) -> Cell:
 
     The conductivities of a BPX file are effective. Its exchange current is F k sqrt((c/c_0) x (1 - x)), with c_0 the
     initial concentration, and its thermodynamic factor is one. The active fraction follows from area and radius,
-    eps_act = a R / 3. Full is the negative at its maximum stoichiometry and the positive at its minimum.
+    eps_act = a R / 3. Full is the negative at its maximum stoichiometry and the positive at its minimum, moved at
+    constant lithium to the upper cut-off voltage at rest.
 
     **Source:** BPX standard 1.1, Faraday Institution, https://bpxstandard.com.
     """
@@ -34,7 +35,7 @@ def cell_from_bpx(source: BpxCell) -> Cell:
         porosity=source.separator["Porosity"],
         electrolyte_transport=source.separator["Transport efficiency"],
     )
-    return Cell(
+    cell = Cell(
         negative=_electrode(source.negative, source.concentration, reference, charged="Maximum"),
         separator=separator,
         positive=_electrode(source.positive, source.concentration, reference, charged="Minimum"),
@@ -44,6 +45,7 @@ def cell_from_bpx(source: BpxCell) -> Cell:
         lower_cutoff=whole["Lower voltage cut-off [V]"],
         upper_cutoff=whole["Upper voltage cut-off [V]"],
     )
+    return full_at_upper_cutoff(cell)
 
 
 def _electrode(values, concentration, reference, charged):

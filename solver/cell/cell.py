@@ -1,7 +1,9 @@
 """The cell as values: electrodes, separator, electrolyte, cut-offs."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from microstructure.checks import require
@@ -119,3 +121,31 @@ def open_circuit_voltage(cell: Cell, state_of_charge=1.0) -> Array:
     if isinstance(cell.negative, Electrode):
         voltage = voltage - cell.negative.material.potential(stoichiometry_at(cell.negative, state_of_charge))
     return voltage
+
+
+def full_at_upper_cutoff(cell: Cell) -> Cell:
+    """`cell` with its full state moved, at constant lithium, to where the voltage at rest is the upper cut-off.
+
+    Charge q leaves one electrode for the other, so each stoichiometry moves by q over its F c_max eps_act L. Found by
+    bisection within a tenth of the theoretical capacity; a modelling convention of the start, without derivative.
+    """
+    negative, positive = cell.negative, cell.positive
+    spans = [theoretical_capacity(e) / (e.stoichiometry_full - e.stoichiometry_empty) for e in (negative, positive)]
+
+    def moved(charge):
+        return [
+            e.stoichiometry_full - charge / abs(span) * sign
+            for e, span, sign in zip((negative, positive), spans, (1.0, -1.0), strict=True)
+        ]
+
+    def halve(_, ends):
+        low, high = ends
+        middle = 0.5 * (low + high)
+        x_n, x_p = moved(middle)
+        above = positive.material.potential(x_p) - negative.material.potential(x_n) > cell.upper_cutoff
+        return jnp.where(above, middle, low), jnp.where(above, high, middle)
+
+    reach = 0.1 * theoretical_capacity(positive)
+    ends = jax.jit(lambda: lax.fori_loop(0, 60, halve, (-reach, reach)))()
+    x_n, x_p = moved(0.5 * (ends[0] + ends[1]))
+    return eqx.tree_at(lambda c: (c.negative.stoichiometry_full, c.positive.stoichiometry_full), cell, (x_n, x_p))
