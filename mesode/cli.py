@@ -221,7 +221,7 @@ def _add_images(commands) -> None:
     _image_options(transport)
     transport.add_argument("--phase", type=int, action="append", metavar="LABEL", help="conducting label (default: 0)")
     transport.add_argument("--axis", choices=("x", "y", "z", "all"), default="all", help="x is the first array axis")
-    transport.add_argument("--tolerance", type=float, default=1e-6, help="relative residual of the solve")
+    transport.add_argument("--tolerance", type=float, default=5e-5, help="relative error of the tortuosity factor")
     measure = _command(
         commands,
         "measure",

@@ -34,9 +34,13 @@ def load_cell(name: str):
         return getattr(library, name.lower())(), NOMINAL_Ah[name]
     path = pathlib.Path(name)
     if path.suffix.lower() == ".json":
-        from solver.cell.exchange import read_bpx
+        from microstructure.exchange import read_bpx
+        from solver.cell.bpx import cell_from_bpx
 
-        return read_bpx(path)
+        source = read_bpx(path)
+        for note in source.notes:
+            log(note)
+        return cell_from_bpx(source), float(source.cell["Nominal cell capacity [A.h]"])
     if path.suffix.lower() in (".h5", ".hdf5"):
         from mesode.build import cell_of_run
 

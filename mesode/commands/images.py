@@ -8,7 +8,7 @@ import numpy as np
 
 from mesode import process
 from mesode.process import log
-from microstructure import measure as descriptors
+from microstructure import labels as descriptors
 from microstructure.images import LabelImage, read_image
 
 AXES = ("x", "y", "z")
@@ -127,3 +127,22 @@ def _result(mask, phase, axis: str, spacing, options) -> dict:
         out |= {"tortuosity_factor": phase["volume_fraction"] / conductivity, "effective_conductivity": conductivity}
         out |= stats
     return out | {"seconds": time.perf_counter() - start, "compile_seconds": clock.seconds}
+
+
+def solve(mask: np.ndarray, axis: int, spacing, tolerance: float) -> tuple[float, dict]:
+    """Effective conductivity of a mask of unit conductivity along `axis`, and the figures of the solve."""
+    from microstructure.grid import Grid
+    from solver.numerics.solution import raise_unless_successful
+    from solver.transport.conduct import Conduction
+    from solver.transport.effective import conduct_network, label_network
+
+    part = descriptors.percolating(mask, axis)  # floating islands carry nothing and only slow the solve down
+    network = label_network(part.astype(np.uint8), {1: 1.0}, Grid(mask.shape, spacing), axis)
+    solution = conduct_network(network, Conduction(energy_rtol=tolerance))
+    conductivity, _ = raise_unless_successful(solution, "Transport")
+    stats = solution.stats
+    return float(conductivity), {
+        "iterations": int(stats["steps"]),
+        "residual": float(stats["residual"]),
+        "error_estimate": float(stats["error_estimate"]),
+    }

@@ -60,7 +60,7 @@ def resolution_warning(found) -> str | None:
 def load_image(job: Job):
     """The image of a job with its voxel edges in m and its three labels checked."""
     from microstructure.images import read_image
-    from microstructure.measure import volume_fractions
+    from microstructure.labels import volume_fractions
 
     image = read_image(job["image.path"], job["image.dataset"] or None)
     found = volume_fractions(image.labels)

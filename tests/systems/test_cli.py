@@ -248,3 +248,25 @@ def test_bad_image_jobs(capsys, tmp_path):
     )
     np.save("plain.npy", np.random.default_rng(0).integers(0, 3, (8, 8, 8)))
     _fails(capsys, ["check", "--set", "image.path=plain.npy"], "does not say its voxel size")
+
+
+def test_transport(capsys):
+    labels = np.zeros((8, 8, 8), np.uint8)
+    labels[:, ::2] = 1
+    np.save("layers.npy", labels)
+    assert main(["transport", "layers.npy", "--phase", "1", "--json", "--device", "cpu"]) == 0
+    out, err = capsys.readouterr()
+    data = json.loads(out)
+    assert data["phases"] == [
+        {
+            "label": 1,
+            "name": "label 1",
+            "volume_fraction": 0.5,
+            "percolating_fraction": {"x": 0.5, "y": 0.0, "z": 0.5},
+        }
+    ]
+    assert [r["axis"] for r in data["results"]] == ["x", "y", "z"]
+    assert [r["tortuosity_factor"] for r in data["results"]] == [pytest.approx(1, abs=1e-6), "inf", pytest.approx(1)]
+    keys = {"phase", "axis", "tortuosity_factor", "effective_conductivity", "iterations", "residual"}
+    assert keys | {"error_estimate", "seconds", "compile_seconds"} == set(data["results"][0])
+    assert "no path, tortuosity infinite" in err

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from microstructure import measure
+from microstructure import labels as measure
 
 
 def _sphere(radius, n):
