@@ -67,7 +67,7 @@ class Bins(eqx.Module):
         """The radius, m, below which the share `u` of the particles lies."""
         total = jnp.concatenate([jnp.zeros((1,)), jnp.cumsum(self.shares)])
         # Empty bins would make the inverse ambiguous; a vanishing slope keeps it single-valued.
-        cumulative = total / total[-1] + 1e-12 * jnp.arange(total.shape[0])
+        cumulative = total / total[-1] + 1e-12 * jnp.arange(float(total.shape[0]))
         return self.scale * jnp.interp(u, cumulative / cumulative[-1], self.edges)
 
 

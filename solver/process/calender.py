@@ -38,7 +38,8 @@ class Calendered(eqx.Module):
     **Arguments:** `packing`, after release, box[0] is its thickness; `loaded`, at the gap; `thickness`, (load + unload +
     1,), m, and `pressure`, same shape, Pa: the curve from no load to the gap and back; `springback`, recovered thickness
     over the gap; `coordination`, contacts a particle after release, planes left out; `overlap`, largest overlap at the
-    gap over the reduced radius; `dissipated`, (load + unload,), plastic work of contacts by increment, J.
+    gap over the reduced radius; `dissipated`, (load + unload,), plastic work of contacts by increment, J; `virial`, same shape, the same
+    pressure from all forces inside the film, Pa.
     """
 
     packing: Packing
@@ -49,6 +50,7 @@ class Calendered(eqx.Module):
     coordination: Array
     overlap: Array
     dissipated: Array
+    virial: Array
 
 
 class System(eqx.Module):
@@ -172,14 +174,29 @@ def _increment(system: System, method: Calendering, carry, stage: Stage):
         jnp.maximum(past.largest, overlaps), bond.flow(elongations, past.bridges, system.bridge)
     )
     lost = jnp.sum(contact.dissipation(past.largest, after.largest, system.law))
-    pushed = contact.force(overlaps, now)[-system.radii.shape[0] :]
-    pressure = jnp.sum(pushed) / jnp.prod(system.lateral)
+    pushed = contact.force(overlaps, now)
+    pressure = jnp.sum(pushed[-system.radii.shape[0] :]) / jnp.prod(system.lateral)
     plate = jnp.where(stage.held, stage.plate, solution.value[1])
     state = (solution.value[0], plate)
     peak = jnp.where(stage.held, pressure, peak)
     worst = Result.where(worst == Result.successful, solution.result, worst)
-    row = (state, pressure, lost, solution.stats["steps"], solution.stats["inner"])
+    virial = _virial(state, system, pushed, bond.forces(elongations, after.bridges, system.bridge))
+    row = (state, pressure, virial, lost, solution.stats["steps"], solution.stats["inner"])
     return (state, after, peak, worst), row
+
+
+def _virial(state, system: System, pushed, pulled):
+    """The stress along the thickness from every contact and bridge: sum of force times branch, over the volume."""
+    positions, plate = state
+    pairs, count = system.pairs.first.shape[0], system.radii.shape[0]
+    depth = positions[:, 0]
+    relative = relative_positions(positions, system.lateral, system.pairs)
+    length = jnp.sqrt(jnp.sum(relative**2, axis=1))
+    inside = pushed[:pairs] * relative[:, 0] / length - pulled[:pairs, 0]
+    below = pushed[pairs : pairs + count] - pulled[pairs:, 0]
+    total = jnp.sum(inside * relative[:, 0]) + jnp.sum(below * depth)
+    total = total + jnp.sum(pushed[pairs + count :] * (plate - depth))
+    return total / (plate * jnp.prod(system.lateral))
 
 
 def _stages(top, gap, method: Calendering) -> Stage:
@@ -225,7 +242,7 @@ def calender(
     history = History(jnp.zeros_like(system.conformed), bond.fresh(system.bridge))
     first = ((packing.positions / unit, top), history, jnp.asarray(0.0), Result.successful)
     step = lambda carry, stage: _increment(system, method, carry, stage)  # noqa: E731
-    (released, history, _, worst), (states, pressure, lost, steps, inner) = lax.scan(step, first, stages)
+    (released, history, _, worst), (states, pressure, virial, lost, steps, inner) = lax.scan(step, first, stages)
     loaded = jax.tree.map(lambda a: a[method.load - 1], states)
 
     def si(state):
@@ -243,6 +260,7 @@ def calender(
         _coordination(released, system, history),
         jnp.max(_overlaps(*loaded, pairs, system.radii, system.lateral)[1] / _reduced(system)),
         lost * stress * unit**3,
+        virial * stress,
     )
     missed = lax.stop_gradient(missed_contacts(at_gap, pairs))
     result = Result.where(missed > 0, Result.over_capacity, worst)

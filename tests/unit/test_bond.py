@@ -1,0 +1,86 @@
+"""Binder bridges: stiffness, yield force, energy, flow."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from solver.particles import bond
+from solver.particles.bond import Binder
+
+R = 5e-6
+AREA = np.pi * (0.7 * R) ** 2
+X = jnp.asarray([[1.0, 0.0, 0.0]])
+
+
+def bridge(**fields):
+    return bond.bridges(Binder(**fields), jnp.asarray([R]), jnp.ones(1), X)
+
+
+def force(u, past, constants):
+    return jax.grad(lambda v: jnp.sum(bond.energy(v, past, constants)))(u)
+
+
+def test_elastic_stiffness_along_and_across():
+    constants = bridge()
+    pull = force(jnp.asarray([[1e-12, 2e-12, 0.0]]), bond.fresh(constants), constants)
+    along, across = 2e9 * AREA / (0.5 * R), 2e9 / 2.6 * AREA / (0.5 * R)
+    np.testing.assert_allclose(np.asarray(pull), [[along * 1e-12, across * 2e-12, 0]], rtol=1e-12)
+
+
+def test_perfectly_plastic_bridge_carries_its_strength():
+    constants = bridge(hardening=0.0)
+    for direction in ([0.3, 0.0, 0.0], [-0.3, 0.0, 0.0], [0.0, 0.18, 0.24]):
+        u = jnp.asarray([direction]) * R
+        pull = force(u, bond.fresh(constants), constants)
+        np.testing.assert_allclose(np.asarray(pull), 50e6 * AREA * np.asarray(u) / np.linalg.norm(u), rtol=1e-12)
+
+
+def test_hardening_raises_the_yield_force_and_leaves_no_back_stress():
+    constants = bridge(hardening=0.1)
+    u = jnp.asarray([[0.3 * R, 0.0, 0.0]])
+    after = bond.flow(u, bond.fresh(constants), constants)
+    stiff, limit = float(constants.along[0]), 50e6 * AREA
+    peak = limit + 0.1 * stiff * (0.3 * R - limit / stiff)
+    assert float(after.along[0]) == pytest.approx(peak, rel=1e-12)
+    assert float(bond.forces(u, after, constants)[0, 0]) == pytest.approx(peak, rel=1e-12)
+    # Unloading is elastic down to no force, at the plastic elongation.
+    assert float(after.plastic[0, 0]) == pytest.approx(0.3 * R - peak / stiff, rel=1e-12)
+    np.testing.assert_allclose(np.asarray(force(after.plastic, after, constants)), 0, atol=1e-12)
+
+
+def test_one_step_and_many_steps_agree_under_monotonic_load():
+    constants = bridge(hardening=0.1)
+    many = bond.fresh(constants)
+    for share in np.linspace(0.1, 1, 10):
+        many = bond.flow(jnp.asarray([[0.2, 0.1, -0.1]]) * R * share, many, constants)
+    once = bond.flow(jnp.asarray([[0.2, 0.1, -0.1]]) * R, bond.fresh(constants), constants)
+    for a, b in zip(jax.tree.leaves(many), jax.tree.leaves(once), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-12)
+
+
+def test_gradient_of_the_energy_is_the_force_after_flow():
+    constants = bridge(hardening=0.1)
+    past = bond.flow(jnp.asarray([[0.02, 0.01, 0.03]]) * R, bond.fresh(constants), constants)
+    for u in ([0.021, 0.01, 0.03], [-0.2, 0.1, 0.0], [0.0, 0.0, 0.0]):
+        u = jnp.asarray([u]) * R
+        expected = bond.forces(u, bond.flow(u, past, constants), constants)
+        np.testing.assert_allclose(np.asarray(force(u, past, constants)), np.asarray(expected), rtol=1e-10, atol=1e-12)
+        assert float(bond.energy(u, past, constants)[0]) >= 0
+
+
+def test_surrogate_stiffness_bounds_the_hessian():
+    constants = bridge(hardening=0.1)
+    past = bond.fresh(constants)
+    for u in ([0.001, 0.001, 0.0], [0.2, 0.1, 0.05]):
+        u = jnp.asarray([u]) * R
+        exact = jax.hessian(lambda v: jnp.sum(bond.energy(v, past, constants)))(u)[0, :, 0, :]
+        gap = np.linalg.eigvalsh(np.asarray(bond.stiffness(u, past, constants)[0] - exact))
+        assert gap.min() > -1e-9 * float(constants.along[0])
+        assert np.linalg.eigvalsh(np.asarray(exact)).min() > 0
+
+
+def test_no_weight_no_force_and_no_nan():
+    constants = bond.bridges(Binder(), jnp.asarray([R]), jnp.zeros(1), X)
+    pull = force(jnp.asarray([[0.1 * R, 0.0, 0.0]]), bond.fresh(constants), constants)
+    np.testing.assert_array_equal(np.asarray(pull), 0)
