@@ -27,6 +27,12 @@ from ..numerics.march import System
 from ..numerics.root import newton
 from .cell import Cell, Electrode, LithiumMetal, stoichiometry_at
 
+_FLOOR = 0.1  # mol/m3, below which the logarithm of the salt concentration levels off
+
+
+def _log(concentration):
+    return jnp.log(smooth_positive(concentration, _FLOOR))
+
 
 class Mesh(eqx.Module):
     """Numbers of cells through the thickness of each layer, and of modes in each particle."""
@@ -148,7 +154,7 @@ class PorousCell(System):
         diffusivity, conductivity = self.electrolyte.transport(c, self.temperature)
         salt_half, ion_half = self.half_path / diffusivity, self.half_path / conductivity
         salt, ion = salt_half[:-1] + salt_half[1:], ion_half[:-1] + ion_half[1:]
-        log_c = jnp.log(smooth_positive(c, 0.1))
+        log_c = _log(c)
         drive = psi[1:] - psi[:-1] + self.current * self.solid_resistance
         drive = drive + self._diffusion_potential() * (log_c[1:] - log_c[:-1])
         inside = self.inside()
@@ -188,15 +194,16 @@ class PorousCell(System):
         """Terminal voltage, V."""
         c, psi, _ = self.unknowns(w)
         _, ion, ionic = self._faces(c, self.spread(psi))
-        electrolyte = self._diffusion_potential() * jnp.log(c[-1] / c[0]) - jnp.sum(ionic * ion)
+        electrolyte = self._diffusion_potential() * (_log(c[-1]) - _log(c[0])) - jnp.sum(ionic * ion)
         voltage = psi[-1][-1] + electrolyte - self.current * self.collector_resistance
         if self.metal is None:
             return voltage - psi[0][0]
         diffusivity, conductivity = self.electrolyte.transport(c[0], self.temperature)
         share = (1.0 - self.electrolyte.transference_number) / faraday
         contact = c[0] + share * self.current * self.half_path[0] / diffusivity
-        drop = self.current * self.half_path[0] / conductivity - self._diffusion_potential() * jnp.log(c[0] / contact)
-        exchange = self.metal.kinetics(contact)
+        drop = self.current * self.half_path[0] / conductivity
+        drop = drop - self._diffusion_potential() * (_log(c[0]) - _log(contact))
+        exchange = self.metal.kinetics(smooth_positive(contact, _FLOOR))
         return voltage - drop - overpotential(self.current, exchange, self._thermal())
 
     def distance(self, w, other):
@@ -229,7 +236,7 @@ class PorousCell(System):
 
         def halves(c):
             diffusivity, conductivity = self.electrolyte.transport(c, self.temperature)
-            return self.half_path / diffusivity, self.half_path / conductivity, jnp.log(smooth_positive(c, 0.1))
+            return self.half_path / diffusivity, self.half_path / conductivity, _log(c)
 
         (salt_half, ion_half, _), (d_salt, d_ion, d_log) = jax.jvp(halves, (c,), (jnp.ones_like(c),))
         _, _, ionic = self._faces(c, self.spread(psi))
