@@ -39,7 +39,7 @@ def _add(x, alpha, p):
     return jax.tree.map(lambda a, b: a + alpha * b, x, p)
 
 
-def _direction(hessian, gradient, precondition, forcing, limit):
+def _direction(hessian, precondition, gradient, forcing, limit):
     """An inexact Newton direction: stops at the relative residual `forcing`, or where the curvature is not positive."""
     r = jax.tree.map(jnp.negative, gradient)
     z = precondition(r)
@@ -78,8 +78,8 @@ def _line_search(energy, x, p, value, slope):
         alpha = 0.5 * state[0]
         return alpha, energy(_add(x, alpha, p))
 
-    alpha, trial = lax.while_loop(too_long, halve, (jnp.asarray(1.0), energy(_add(x, 1.0, p))))
-    return jnp.where(alpha > 1e-6, alpha, 0.0), trial
+    alpha, _ = lax.while_loop(too_long, halve, (jnp.asarray(2.0), jnp.asarray(jnp.inf)))
+    return jnp.where(alpha > 1e-6, alpha, 0.0)
 
 
 def _search(energy, model, x0, args, method):
@@ -88,40 +88,38 @@ def _search(energy, model, x0, args, method):
     def here(x):
         return energy(x, args)
 
-    slope_of = jax.grad(here)
-
     def keep_going(state):
-        _, _, force, step, _, stuck = state
-        return (force > method.tolerance) & (step < method.steps) & ~stuck
+        _, force, _, step, _, stuck = state
+        return (force > method.tolerance) & (step <= method.steps) & ~stuck
 
     def iterate(state):
-        x, g, force, step, inner, _ = state
-        _, hessian = jax.linearize(slope_of, x)
-        surrogate, precondition = model(x, args)
-        # Superlinear at the end, cheap at the start.
-        forcing = jnp.clip(jnp.sqrt(force / jnp.maximum(scale, 1e-300)) * 0.1, 1e-5, 0.05)
-        p, used, bent = _direction(hessian, g, precondition, forcing, method.inner)
-        # Far away the Hessian may be indefinite: there the surrogate's direction descends, and further than a stump.
-        p, more, _ = lax.cond(
-            bent,
-            lambda: _direction(surrogate, g, precondition, 0.05, method.inner),
-            lambda: (p, jnp.zeros_like(used), bent),
-        )
-        p = _add(jax.tree.map(jnp.zeros_like, p), jnp.minimum(1.0, method.reach / jnp.maximum(_largest(p), 1e-300)), p)
-        alpha, _ = _line_search(here, x, p, here(x), tree_vdot(g, p))
-        x = _add(x, alpha, p)
-        g = slope_of(x)
-        return x, g, _largest(g), step + 1, inner + used + more, alpha == 0
+        x, _, scale, step, inner, _ = state
+        value, g = jax.value_and_grad(here)(x)
+        force = _largest(g)
+        scale = jnp.maximum(scale, force)
+        # Superlinear at the end, cheap at the start; no step at all once there.
+        forcing = jnp.clip(0.1 * jnp.sqrt(force / jnp.maximum(scale, 1e-300)), 1e-5, 0.05)
+        limit = jnp.where(force > method.tolerance, method.inner, 0)
 
-    g0 = slope_of(x0)
-    scale = _largest(g0)
-    start = (x0, g0, scale, jnp.asarray(0), jnp.asarray(0), jnp.asarray(False))
-    x, _, force, steps, inner, stuck = lax.while_loop(keep_going, iterate, start)
+        def attempt(state):
+            _, used, bent, _ = state
+            p, more, bent = _direction(*model(x, args, bent), g, forcing, limit)
+            return p, used + more, bent, True
+
+        # Far away the Hessian may be indefinite: there the surrogate's direction descends, and further than a stump.
+        first = (jax.tree.map(jnp.zeros_like, x), 0, False, False)
+        p, used, _, _ = lax.while_loop(lambda s: s[2] | ~s[3], attempt, jax.tree.map(jnp.asarray, first))
+        p = _add(jax.tree.map(jnp.zeros_like, p), jnp.minimum(1.0, method.reach / jnp.maximum(_largest(p), 1e-300)), p)
+        alpha = _line_search(here, x, p, value, tree_vdot(g, p))
+        return _add(x, alpha, p), force, scale, step + 1, inner + used, alpha == 0
+
+    start = (x0, jnp.asarray(jnp.inf), jnp.asarray(0.0), jnp.asarray(0), jnp.asarray(0), jnp.asarray(False))
+    x, force, _, steps, inner, stuck = lax.while_loop(keep_going, iterate, start)
     # Round-off can stop the search a few digits early; that is still an equilibrium.
     done = force <= method.tolerance * jnp.where(stuck, 100, 1)
     failed = Result.where(stuck, Result.stagnated, Result.max_steps)
     result = Result.where(jnp.isfinite(force), Result.where(done, Result.successful, failed), Result.not_finite)
-    return x, result, {"steps": steps, "inner": inner, "residual": force}
+    return x, result, {"steps": steps - 1, "inner": inner, "residual": force}
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
@@ -135,19 +133,23 @@ def _at_minimum_jvp(energy, model, options, primals, tangents):
     (x, args), (_, d_args) = primals, tangents
     slope_of = jax.grad(energy)
     _, rhs = jax.jvp(lambda a: slope_of(x, a), (args,), (d_args,))
-    _, hessian = jax.linearize(lambda y: slope_of(y, args), x)
     rtol, limit = options
-    _, precondition = model(x, args)
+    hessian, precondition = model(x, args, jnp.asarray(False))
     solved = linear_solve(hessian, rhs, preconditioner=precondition, rtol=rtol, max_steps=limit)
     return x, jax.tree.map(jnp.negative, solved.value)
 
 
-def plain(x, args) -> tuple[Callable, Callable]:
-    """The identity for a surrogate Hessian and for its inverse."""
-    return (lambda p: p), (lambda r: r)
+def by_differentiation(energy: Callable) -> Callable:
+    """A `model` for [`equilibrium`][] from the energy alone, without preconditioner: right, and slower than one by hand."""
+
+    def model(x, args, positive):
+        _, hessian = jax.linearize(jax.grad(lambda y: energy(y, args)), x)
+        return (lambda p: jax.tree.map(lambda h, v: jnp.where(positive, v, h), hessian(p), p)), (lambda r: r)
+
+    return model
 
 
-def equilibrium(energy: Callable, x0, args, method: NewtonCG, model: Callable = plain) -> Solution:
+def equilibrium(energy: Callable, x0, args, method: NewtonCG, model: Callable) -> Solution:
     """Minimises energy(x, args) over x, differentiable in `args` by the implicit function theorem.
 
     Forward and reverse mode cost one linear solve with the Hessian at the minimum. `energy` and `model` must not
@@ -155,8 +157,8 @@ def equilibrium(energy: Callable, x0, args, method: NewtonCG, model: Callable = 
     the derivative is that of the side on which the minimum lies.
 
     **Arguments:** `energy`, (x, args) -> number, bounded below; `x0`, start, a tree of arrays, with no derivative;
-    `model`, (x, args) -> (apply, solve), a symmetric positive surrogate of the Hessian (used where the Hessian is not
-    positive) and a symmetric positive preconditioner.
+    `model`, (x, args, positive) -> (apply, solve): the exact Hessian of the energy, or, where the boolean `positive`
+    holds, a positive surrogate of it; and a symmetric positive preconditioner. See [`by_differentiation`][].
 
     **Returns:** a `Solution` with x, and `steps`, `inner` and `residual` (largest force component) in its stats.
     """

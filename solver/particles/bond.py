@@ -30,7 +30,7 @@ class Binder(eqx.Module):
     radius: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.7)
     length: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.5)
     confinement: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
-    hardening: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.05)
+    hardening: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.1)
     background: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-3)
 
     def __check_init__(self):
@@ -126,17 +126,21 @@ def forces(u: Float[Array, "p 3"], after: Flow, bridge: Bridge) -> Float[Array, 
 
 
 def stiffness(u: Float[Array, "p 3"], past: Flow, bridge: Bridge) -> Float[Array, "p 3 3"]:
-    """A positive upper bound of the Hessian of [`energy`][]: exact but for the flowing direction across the bridge."""
+    """The Hessian of [`energy`][]; positive when hardening is."""
     w_along, w_across = _split(u - past.plastic, bridge.direction)
-
-    def secant(squared, stiff, limit):
-        over = stiff**2 * squared > limit**2
-        length, safe = jnp.sqrt(jnp.where(over, squared, 1)), jnp.where(over, stiff, 1)
-        return jnp.where(over, (limit + bridge.hardening * stiff * (length - limit / safe)) / length, stiff)
-
     flows = bridge.along**2 * w_along**2 > past.along**2
     along = jnp.where(flows, bridge.hardening * bridge.along, bridge.along)
-    across = secant(jnp.sum(w_across**2, axis=-1), bridge.across, past.across)
+
+    squared = jnp.sum(w_across**2, axis=-1)
+    slips = bridge.across**2 * squared > past.across**2
+    length, stiff = jnp.sqrt(jnp.where(slips, squared, 1)), jnp.where(slips, bridge.across, 1)
+    tangent = bridge.hardening * bridge.across
+    secant = (past.across + tangent * (length - past.across / stiff)) / length
+    across = jnp.where(slips, secant, bridge.across)
+    # Across the bridge the force turns with w at its secant and grows with |w| at its tangent.
+    growth = jnp.where(slips, (tangent - secant) / length**2, 0)
+
     n = bridge.direction
-    outer = n[:, :, None] * n[:, None, :]
-    return (along - across)[:, None, None] * outer + across[:, None, None] * jnp.eye(3)
+    outer = (along - across)[:, None, None] * n[:, :, None] * n[:, None, :]
+    outer = outer + growth[:, None, None] * w_across[:, :, None] * w_across[:, None, :]
+    return outer + across[:, None, None] * jnp.eye(3)

@@ -110,16 +110,28 @@ def missed_contacts(packing: Packing, pairs: Pairs) -> Int[Array, ""]:
     return touching - jnp.sum((overlap > 0) & (pairs.listed > 0))
 
 
-def block_operator(blocks: Float[Array, "p 3 3"], diagonal: Float[Array, "n 3 3"], pairs: Pairs):
-    """A Hessian made of one symmetric block a pair and one a particle, and its block-Jacobi preconditioner.
+def contact_operator(relative, stiff, push, others, diagonal, pairs: Pairs, positive):
+    """The Hessian of central contacts and other pair energies, and its block-Jacobi preconditioner.
+
+    A contact adds k n n^T - (F / r) (1 - n n^T); the second term softens, and is left out of the preconditioner, and of
+    the Hessian where `positive` holds.
+
+    **Arguments:** `relative`, (P, 3); `stiff`, k, and `push`, F, (P,); `others`, (P, 3, 3) of other pair energies;
+    `diagonal`, (N, 3, 3); `positive`, boolean.
 
     **Returns:** (apply, solve), each from (N, 3) to (N, 3).
     """
     first, second = pairs.first, pairs.second
-    inverse = inverse_blocks(diagonal.at[first].add(blocks).at[second].add(blocks))
+    length = jnp.sqrt(jnp.sum(relative**2, axis=1))
+    normal = relative / length[:, None]
+    outer = normal[:, :, None] * normal[:, None, :]
+    firm = others + stiff[:, None, None] * outer
+    turning = jnp.where(positive, 0, push / length)[:, None, None]
+    blocks = firm - turning * (jnp.eye(3) - outer)
+    inverse = inverse_blocks(diagonal.at[first].add(firm).at[second].add(firm))
 
     def multiply(a, v):
-        return jnp.einsum("nab,nb->na", a, v, precision="highest")
+        return jnp.sum(a * v[:, None, :], axis=2)
 
     def apply(v):
         pull = multiply(blocks, v[second] - v[first])

@@ -13,7 +13,7 @@ from solver.numerics.solution import Result, Solution
 from solver.particles import bond, contact
 from solver.particles.bond import Binder, Bridge, Flow
 from solver.particles.contact import ContactLaw, Hertz
-from solver.particles.neighbours import Pairs, block_operator, missed_contacts, relative_positions
+from solver.particles.neighbours import Pairs, contact_operator, missed_contacts, relative_positions
 from solver.particles.walls import collector_overlap, plate_overlap
 
 
@@ -134,28 +134,27 @@ def _energy(state, args):
     return inside + plate
 
 
-def _model(state, args):
-    """The Hessian without the softening by turning contacts, and its block-Jacobi preconditioner."""
+def _model(state, args, positive):
+    """The Hessian of [`_energy`][], or a positive surrogate, and a preconditioner."""
     system, branch, flow, stage = args
     vectors, elongations, overlaps = _strains(state, system, stage)
     pairs, count = system.pairs.first.shape[0], system.radii.shape[0]
-    stiff = contact.stiffness(overlaps, branch)
+    stiff, push = contact.stiffness(overlaps, branch), contact.force(overlaps, branch)
     bonds = bond.stiffness(elongations, flow, system.bridge)
-    relative = vectors[:pairs]
-    normal = relative / jnp.sqrt(jnp.sum(relative**2, axis=1))[:, None]
-    blocks = bonds[:pairs] + stiff[:pairs, None, None] * normal[:, :, None] * normal[:, None, :]
     below, above = stiff[pairs : pairs + count], stiff[pairs + count :]
     upright = jnp.diag(jnp.asarray([1.0, 0.0, 0.0]))
-    apply, solve = block_operator(blocks, bonds[pairs:] + (below + above)[:, None, None] * upright, system.pairs)
+    diagonal = bonds[pairs:] + (below + above)[:, None, None] * upright
+    inside = (vectors[:pairs], stiff[:pairs], push[:pairs], bonds[:pairs])
+    apply, solve = contact_operator(*inside, diagonal, system.pairs, positive)
     coupling = jnp.where(stage.held, 0, above)
     plate = jnp.where(stage.held, 1, jnp.sum(above))
     safe = jnp.where(plate > 0, plate, 1)
 
-    def surrogate(v):
+    def hessian(v):
         x, h = v
         return apply(x).at[:, 0].add(-coupling * h), plate * h - jnp.sum(coupling * x[:, 0])
 
-    return surrogate, lambda r: (solve(r[0]), r[1] / safe)
+    return hessian, lambda r: (solve(r[0]), r[1] / safe)
 
 
 def _increment(system: System, method: Calendering, carry, stage: Stage):

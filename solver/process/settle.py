@@ -13,7 +13,7 @@ from microstructure.packing import Packing, largest_overlap, solid_fraction
 from solver.numerics.equilibrium import NewtonCG, equilibrium, relax
 from solver.numerics.solution import Result, Solution
 from solver.particles import contact
-from solver.particles.neighbours import Pairs, block_operator, candidate_pairs, relative_positions, second_derivative
+from solver.particles.neighbours import Pairs, candidate_pairs, contact_operator, relative_positions, second_derivative
 from solver.particles.walls import collector_overlap, plate_overlap
 
 
@@ -154,17 +154,16 @@ def _film_energy(positions, state):
     return pushed + jnp.sum(_plane_energy(positions[:, 0], state)) + 0.5 * state.spring * tied
 
 
-def _film_model(positions, state):
-    """The Hessian and its preconditioner without the softening by turning contacts, so that both are positive."""
+def _film_model(positions, state, positive):
+    """The Hessian, where `positive` without the softening by turning contacts, and block Jacobi of the positive one."""
     relative = relative_positions(positions, state.box[1:], state.pairs)
     overlap, stiffness = _pair_overlap(relative, state)
-    normal = relative / (jnp.sqrt(jnp.sum(relative**2, axis=1)))[:, None]
     stiff = second_derivative(lambda d: _push(d, stiffness), overlap)
-    blocks = stiff[:, None, None] * normal[:, :, None] * normal[:, None, :]
-    blocks = blocks + (state.spring * state.pairs.listed)[:, None, None] * jnp.eye(3)
+    push = contact.hertz_force(overlap, stiffness)
+    ties = (state.spring * state.pairs.listed)[:, None, None] * jnp.eye(3)
     planes = second_derivative(lambda d: _plane_energy(d, state), positions[:, 0])
     diagonal = state.spring * jnp.eye(3) + planes[:, None, None] * jnp.diag(jnp.asarray([1.0, 0.0, 0.0]))
-    return block_operator(blocks, diagonal, state.pairs)
+    return contact_operator(relative, stiff, push, ties, diagonal, state.pairs, positive)
 
 
 def dry_packing(settled: Packing, radii, box, pairs: Pairs, film: Film | None = None) -> Solution:
