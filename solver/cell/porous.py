@@ -27,7 +27,7 @@ from ..numerics.march import System
 from ..numerics.root import newton
 from .cell import Cell, Electrode, LithiumMetal, stoichiometry_at
 
-_FLOOR = 0.1  # mol/m3, below which the logarithm of the salt concentration levels off
+_FLOOR = 1e-3  # mol/m3, below which the logarithm of the salt concentration levels off
 
 
 def _log(concentration):
@@ -37,7 +37,7 @@ def _log(concentration):
 class Mesh(eqx.Module):
     """Numbers of cells through the thickness of each layer, and of modes in each particle."""
 
-    negative: int = eqx.field(static=True, default=20)
+    negative: int = eqx.field(static=True, default=30)
     separator: int = eqx.field(static=True, default=10)
     positive: int = eqx.field(static=True, default=20)
     particle: int = eqx.field(static=True, default=14)
@@ -280,7 +280,7 @@ class PorousCell(System):
             (k + p - s_c * d_c[e.first : e.first + e.count]) / s_j
             for e, k, p, s_c, s_j in zip(self.electrodes, kinetics, d_psi, by_c, by_j, strict=True)
         ]
-        c_new = jnp.maximum(c + d_c, 0.1 * c)
+        c_new = jnp.where(c > 0, jnp.maximum(c + d_c, 0.1 * c), c + d_c)
         psi_new = [p + jnp.clip(d, -0.3, 0.3) for p, d in zip(psi, d_psi, strict=True)]
         j_new = [j + d for j, d in zip(current, d_j, strict=True)]
         scale = self.electrolyte.initial_concentration

@@ -7,7 +7,7 @@ from ..numerics.real import real
 from .kinetics import arrhenius, smooth_positive
 from .laws import Law
 
-_FLOOR = 0.1  # mol/m3, below which transport coefficients stop following the concentration: no salt, no singularity
+_FLOOR = 1e-3  # mol/m3, below which transport coefficients stop following the concentration: no salt, no singularity
 
 
 class Electrolyte(eqx.Module):
