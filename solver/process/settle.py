@@ -112,10 +112,12 @@ def settled_film(key, radii, box, method: Settling | None = None) -> Solution:
 class Film(eqx.Module):
     """What holds a dried film in shape, in units of a mean particle's contact: a faint network of springs.
 
-    **Arguments:** `spring`, stiffness of each spring over E* R of a contact; `method`, the search for the equilibrium.
+    **Arguments:** `spring`, stiffness of each spring over E* R of a contact; `allowed`, largest overlap of a dried film
+    over the smaller radius; `method`, the search for the equilibrium.
     """
 
     spring: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=3e-4)
+    allowed: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.05)
     method: NewtonCG = eqx.field(default_factory=lambda: NewtonCG(tolerance=1e-12))
 
 
@@ -176,7 +178,7 @@ def dry_packing(settled: Packing, radii, box, pairs: Pairs, film: Film | None = 
     **Arguments:** `settled`, the reference, from [`settle`][]; `radii`, (N,), m; `box`, (3,), m; `pairs`, from
     `candidate_pairs(settled)`.
 
-    **Returns:** a `Solution` with the dried `Packing`.
+    **Returns:** a `Solution` with the dried `Packing`; `jammed` when overlaps remain. `overlap` is in its stats.
     """
     film = film or Film()
     settled = lax.stop_gradient(settled)
@@ -186,4 +188,8 @@ def dry_packing(settled: Packing, radii, box, pairs: Pairs, film: Film | None = 
     rest = relative_positions(affine, state.box[1:], pairs)
     state = eqx.tree_at(lambda s: s.rest, state, rest)
     solution = equilibrium(_film_energy, affine, state, film.method, _film_model)
-    return Solution(Packing(solution.value * unit, radii, box), solution.result, solution.stats)
+    overlap, _ = _pair_overlap(relative_positions(solution.value, state.box[1:], pairs), lax.stop_gradient(state))
+    overlap = lax.stop_gradient(jnp.max(overlap / jnp.minimum(state.radii[pairs.first], state.radii[pairs.second])))
+    # A film whose spheres stay pressed into each other is one that could not have dried to this thickness.
+    result = Result.where(overlap > film.allowed, Result.jammed, solution.result)
+    return Solution(Packing(solution.value * unit, radii, box), result, solution.stats | {"overlap": overlap})

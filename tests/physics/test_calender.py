@@ -18,7 +18,12 @@ from solver.process.settle import settled_film
 ELASTIC = ContactLaw(yield_pressure=1e20)
 NO_BINDER = Binder(modulus=0.0, background=0.0)
 METHOD = Calendering(load=4, unload=2)
-run = eqx.filter_jit(calender)
+jitted = eqx.filter_jit(calender)
+
+
+def run(film, pairs, gap, law=None, binder=None, method=METHOD):
+    """One compilation for every case of the same shape."""
+    return jitted(film, pairs, jnp.asarray(gap), law or ContactLaw(), binder or Binder(), method)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,7 @@ def pairs(film):
 
 @pytest.fixture(scope="module")
 def pressed(film, pairs):
-    return run(film, pairs, 36e-6, None, None, METHOD)
+    return run(film, pairs, 36e-6)
 
 
 def column(strain):
@@ -46,7 +51,7 @@ def column(strain):
     radius, count = 5e-6, 3
     sites = 2 * radius * (jnp.stack(jnp.meshgrid(*3 * [jnp.arange(3.0)], indexing="ij"), -1).reshape(-1, 3) + 0.5)
     lattice = Packing(sites, jnp.full(27, radius), jnp.full(3, 2 * radius * count))
-    solution = run(lattice, candidate_pairs(lattice), (1 - strain) * lattice.box[0], ELASTIC, NO_BINDER, METHOD)
+    solution = run(lattice, candidate_pairs(lattice), (1 - strain) * lattice.box[0], ELASTIC, NO_BINDER)
     return solution.value
 
 
@@ -88,7 +93,7 @@ def test_volume_is_kept(film, pressed):
 
 
 def test_a_gap_above_the_film_changes_nothing(film, pairs):
-    solution = run(film, pairs, 60e-6, None, None, METHOD)
+    solution = run(film, pairs, 60e-6)
     assert bool(solution.result == Result.successful)
     np.testing.assert_array_equal(np.asarray(solution.value.packing.positions), np.asarray(film.positions))
     np.testing.assert_array_equal(np.asarray(solution.value.packing.box), np.asarray(film.box))
@@ -100,7 +105,7 @@ def test_translation_and_permutation_change_nothing(film, pressed):
     order = np.random.default_rng(0).permutation(120)
     shift = jnp.asarray([0.0, 7e-6, -11e-6])
     moved = Packing((film.positions + shift)[order], film.radii[order], film.box)
-    value = run(moved, candidate_pairs(moved), 36e-6, None, None, METHOD).value
+    value = run(moved, candidate_pairs(moved), 36e-6).value
     np.testing.assert_allclose(np.asarray(value.pressure[1:5]), np.asarray(pressed.value.pressure[1:5]), rtol=1e-8)
     back = np.asarray(value.packing.positions - shift)
     np.testing.assert_allclose(back, np.asarray(pressed.value.packing.positions)[order], atol=1e-13)
@@ -116,7 +121,7 @@ def test_scaling_lengths_and_moduli(film, pressed):
 
 
 def test_elastic_contacts_spring_back_more(film, pairs, pressed):
-    elastic = run(film, pairs, 36e-6, ELASTIC, None, METHOD).value
+    elastic = run(film, pairs, 36e-6, ELASTIC).value
     assert float(elastic.pressure[4]) > 1.2 * float(pressed.value.pressure[4])
     assert float(elastic.springback) > 1.5 * float(pressed.value.springback)
     np.testing.assert_allclose(np.asarray(elastic.dissipated), 0, atol=1e-30)
@@ -124,7 +129,7 @@ def test_elastic_contacts_spring_back_more(film, pairs, pressed):
 
 def test_a_list_that_misses_contacts_says_so(film):
     short = candidate_pairs(film, skin=0.02, compression=1.0, bond_reach=0.03)
-    solution = run(film, short, 36e-6, None, None, METHOD)
+    solution = run(film, short, 36e-6)
     assert bool(solution.result == Result.over_capacity)
 
 

@@ -1,0 +1,155 @@
+"""Gradients of drying and calendering: identities, central differences at fixed contacts, both modes, CUDA."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from microstructure.packing import Packing
+from microstructure.sizes import LogNormal, sample, unit_draws
+from solver.numerics.equilibrium import NewtonCG, by_differentiation, equilibrium
+from solver.particles.bond import Binder
+from solver.particles.contact import ContactLaw
+from solver.particles.neighbours import candidate_pairs, relative_positions
+from solver.process.calender import Calendering, calender
+from solver.process.settle import dry_packing, settled_film
+
+METHOD = Calendering(load=4, unload=2)
+
+
+@pytest.fixture(scope="module")
+def film():
+    """100 particles at a fraction of 0.47 in 50 um, and their pairs."""
+    radii = sample(LogNormal(5e-6, 1.25), unit_draws(jax.random.key(5), 100))
+    width = float(jnp.sqrt(4 / 3 * jnp.pi * jnp.sum(radii**3) / 0.47 / 50e-6))
+    packing = settled_film(jax.random.key(7), radii, jnp.asarray([50e-6, width, width])).value
+    return packing, candidate_pairs(packing)
+
+
+def outputs(v, packing, pairs):
+    """Peak pressure, released thickness, overlap, second moment of depth; v scales gap, radii, width, thickness, E, sigma_Y."""
+    gap, size, width, height, modulus, strength = v
+    dried = dry_packing(packing, packing.radii * size, packing.box * jnp.stack([height, width, width]), pairs).value
+    law, binder = ContactLaw(140e9 * modulus), Binder(strength=50e6 * strength)
+    value = calender(dried, pairs, 38e-6 * gap, law, binder, METHOD).value
+    after = value.packing
+    relative = relative_positions(after.positions, after.box[1:], pairs)
+    overlap = after.radii[pairs.first] + after.radii[pairs.second] - jnp.sqrt(jnp.sum(relative**2, axis=1))
+    depth = after.positions[:, 0] / after.box[0]
+    touching = jnp.sum(jnp.maximum(overlap, 0) ** 2) * 1e12
+    return jnp.stack([value.pressure[4] / 1e8, after.box[0] * 1e6, touching, jnp.mean((depth - 0.5) ** 2)])
+
+
+@pytest.fixture(scope="module")
+def derivatives(film):
+    packing, pairs = film
+    evaluate = jax.jit(lambda v: outputs(v, packing, pairs))
+    reverse = jax.jit(lambda v, w: jax.vjp(lambda u: outputs(u, packing, pairs), v)[1](w)[0])
+    return evaluate, reverse
+
+
+WEIGHTS = jnp.asarray([1.0, 0.3, 0.1, 5.0])
+
+
+def test_reverse_mode_against_central_differences(derivatives):
+    evaluate, reverse = derivatives
+    at = jnp.ones(6)
+    gradient = np.asarray(reverse(at, WEIGHTS))
+    for k in range(6):
+        e = jnp.zeros(6).at[k].set(1e-7)
+        difference = float(jnp.sum(WEIGHTS * (evaluate(at + e) - evaluate(at - e))) / 2e-7)
+        assert gradient[k] == pytest.approx(difference, rel=2e-5), f"variable {k}"
+
+
+def test_forward_mode_is_the_transpose_of_reverse_mode(film, derivatives):
+    packing, pairs = film
+    direction = jnp.asarray([0.3, -0.5, 0.2, 0.1, 0.7, -0.4])
+    forward = jax.jit(lambda v: jax.jvp(lambda u: outputs(u, packing, pairs), (v,), (direction,))[1])(jnp.ones(6))
+    reverse = jnp.sum(derivatives[1](jnp.ones(6), WEIGHTS) * direction)
+    assert float(jnp.sum(forward * WEIGHTS)) == pytest.approx(float(reverse), rel=1e-8)
+
+
+@pytest.fixture(scope="module")
+def elastic_pressure():
+    """Plate pressure of 60 elastic spheres without binder as a function of scales of E, gap and radii."""
+    radii = sample(LogNormal(5e-6, 1.15), unit_draws(jax.random.key(1), 60))
+    width = float(jnp.sqrt(4 / 3 * jnp.pi * jnp.sum(radii**3) / 0.55 / 40e-6))
+    packing = settled_film(jax.random.key(2), radii, jnp.asarray([40e-6, width, width])).value
+    pairs = candidate_pairs(packing)
+
+    def pressure(v):
+        law = ContactLaw(140e9 * v[0], 0.3, 1e20)
+        squeezed = Packing(packing.positions, packing.radii * v[2], packing.box)
+        method = Calendering(load=3, unload=1)
+        solution = calender(squeezed, pairs, 31e-6 * v[1], law, Binder(modulus=0.0, background=0.0), method)
+        return solution.value.pressure[3], (solution.value.coordination, solution.result)
+
+    return jax.jit(jax.value_and_grad(pressure, has_aux=True))
+
+
+def test_plate_pressure_of_elastic_spheres(elastic_pressure):
+    at = jnp.ones(3)
+    (value, _), gradient = elastic_pressure(at)
+    assert float(value) > 1e8
+    # Uniform E at fixed geometry: dP/dE = P / E exactly.
+    assert float(gradient[0]) == pytest.approx(float(value), rel=1e-8)
+    for k in (1, 2):
+        e = jnp.zeros(3).at[k].set(1e-6)
+        (up, (contacts_up, _)), _ = elastic_pressure(at + e)
+        (down, (contacts_down, _)), _ = elastic_pressure(at - e)
+        assert float(contacts_up) == float(contacts_down), "the contacts changed: move the case"
+        assert float(gradient[k]) == pytest.approx(float(up - down) / 2e-6, rel=1e-6)
+
+
+def quartic(x, args):
+    a, b = args
+    return jnp.sum(0.25 * x**4 + 0.5 * a * x**2 - b * x)
+
+
+def test_equilibrium_against_its_closed_form():
+    a, b = jnp.asarray([1.0, 2.0]), jnp.asarray([0.5, 3.0])
+    method = NewtonCG(tolerance=1e-13)
+
+    def solve(a, b):
+        return equilibrium(quartic, jnp.zeros(2), (a, b), method, by_differentiation(quartic)).value
+
+    x = solve(a, b)
+    np.testing.assert_allclose(np.asarray(x**3 + a * x), np.asarray(b), rtol=1e-12)
+    slope = np.diag(np.asarray(jax.jacrev(solve, argnums=1)(a, b)))
+    np.testing.assert_allclose(slope, np.asarray(1 / (3 * x**2 + a)), rtol=1e-9)
+    slope = np.diag(np.asarray(jax.jacfwd(solve, argnums=0)(a, b)))
+    np.testing.assert_allclose(slope, np.asarray(-x / (3 * x**2 + a)), rtol=1e-9)
+
+
+def test_equilibrium_says_when_it_fails():
+    method = NewtonCG(tolerance=1e-13, steps=1)
+    start, args = jnp.full((2,), 30.0), (jnp.ones(2), jnp.ones(2))
+    solution = equilibrium(quartic, start, args, method, by_differentiation(quartic))
+    assert "allowed number of steps" in type(solution.result)[solution.result]
+
+
+def test_value_and_gradient_export_for_cuda(film):
+    packing, pairs = film
+
+    def thickness(v):
+        return jnp.sum(outputs(v, packing, pairs))
+
+    exported = jax.export.export(jax.jit(jax.value_and_grad(thickness)), platforms=["cuda"])(jnp.ones(6))
+    assert exported.platforms == ("cuda",)
+    assert "callback" not in exported.mlir_module()
+
+
+def test_gradient_through_filter_transformations(film):
+    """Equinox's own gradient of a packing, as the pipeline takes it."""
+    packing, pairs = film
+
+    @eqx.filter_jit
+    @eqx.filter_grad
+    def slope(dried):
+        return calender(dried, pairs, jnp.asarray(38e-6), method=METHOD).value.packing.box[0]
+
+    gradient = slope(packing)
+    assert gradient.positions.shape == packing.positions.shape
+    # Moving the whole film sideways changes nothing.
+    np.testing.assert_allclose(np.asarray(jnp.sum(gradient.positions[:, 1:], axis=0)), 0, atol=1e-8)
