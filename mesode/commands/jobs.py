@@ -30,6 +30,26 @@ def require_output(path) -> pathlib.Path:
     return path
 
 
+def run(options) -> dict:
+    """The main job: recipe or image to the figures of the cell, a run file and a report."""
+    from mesode import process
+
+    job = job_of(options)
+    require_output(job["run.output"])
+    found = _image_plan(job) if job.has_image else plan.require_possible(job)
+    warning = resolution_warning(found)
+    if warning:
+        log(warning, quiet=options.quiet)
+    process.configure(options.device)
+    clock = process.CompileClock()
+    from mesode import chain, runs
+
+    out = runs.execute(job, chain.chain_of(job), options, clock)
+    if not options.json:
+        runs.print_kpis(out)
+    return out
+
+
 def check(options) -> dict | None:
     """Validates a job and says what it will need."""
     if options.keys:
