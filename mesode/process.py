@@ -73,7 +73,8 @@ def configure(device: str = "auto", *, x64: bool = True) -> None:
 
     **Arguments:** `device`, `cpu`, `gpu` or `auto`; a GPU that is asked for and absent is a `ValueError`.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA writes notes to standard error otherwise
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # 1 is what jax itself leaves in a parent process
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # XLA writes pages about its own cache to standard error otherwise
     import jax
 
     jax.config.update("jax_enable_x64", x64)

@@ -42,9 +42,7 @@ def load_cell(name: str):
             log(note)
         return cell_from_bpx(source), float(source.cell["Nominal cell capacity [A.h]"])
     if path.suffix.lower() in (".h5", ".hdf5"):
-        from mesode.build import cell_of_run
-
-        return cell_of_run(path)
+        return _cell_of_run(path)
     import difflib
 
     close = difflib.get_close_matches(name, NOMINAL_Ah, 1, 0.4)
@@ -53,6 +51,20 @@ def load_cell(name: str):
         f"Cell `{name}` is neither a built-in set ({', '.join(NOMINAL_Ah)}) nor a BPX file (.json) nor a run file "
         f"(.h5){hint}"
     )
+
+
+def _cell_of_run(path):
+    """The cell of a run file, per square metre of electrode, with its theoretical capacity as the nominal one."""
+    from mesode.chain import cell_of
+    from mesode.job import parse_job
+    from microstructure import store
+    from solver.cell.cell import theoretical_capacity
+
+    run = store.read(path, groups=("job", "electrode"))
+    if not {"job", "electrode"} <= set(run):
+        raise ValueError(f"File `{path}` holds no electrode to make a cell of.")
+    cell = cell_of(parse_job(run["job"], str(path)), run["electrode"])
+    return cell, float(theoretical_capacity(cell.positive) * cell.area) / 3600.0
 
 
 def _run(options, kind: str) -> dict:

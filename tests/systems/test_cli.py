@@ -14,7 +14,7 @@ import tifffile
 from mesode.cli import build_parser, main
 from microstructure import images, store
 
-JOB_COMMANDS = ("check",)
+JOB_COMMANDS = ("check", "run")
 COMMANDS = (
     "run",
     "check",
