@@ -102,13 +102,15 @@ def _search(energy, model, x0, args, method):
         limit = jnp.where(force > method.tolerance, method.inner, 0)
 
         def attempt(state):
-            _, used, bent, _ = state
+            _, used, bent, tries = state
             p, more, bent = _direction(*model(x, args, bent), g, forcing, limit)
-            return p, used + more, bent, True
+            return p, used + more, bent, tries + 1
 
         # Far away the Hessian may be indefinite: there the surrogate's direction descends, and further than a stump.
-        first = (jax.tree.map(jnp.zeros_like, x), 0, False, False)
-        p, used, _, _ = lax.while_loop(lambda s: s[2] | ~s[3], attempt, jax.tree.map(jnp.asarray, first))
+        first = (jax.tree.map(jnp.zeros_like, x), 0, False, 0)
+        p, used, _, _ = lax.while_loop(
+            lambda s: (s[3] == 0) | (s[2] & (s[3] < 2)), attempt, jax.tree.map(jnp.asarray, first)
+        )
         p = _add(jax.tree.map(jnp.zeros_like, p), jnp.minimum(1.0, method.reach / jnp.maximum(_largest(p), 1e-300)), p)
         alpha = _line_search(here, x, p, value, tree_vdot(g, p))
         return _add(x, alpha, p), force, scale, step + 1, inner + used, alpha == 0

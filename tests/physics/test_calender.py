@@ -28,8 +28,8 @@ def run(film, pairs, gap, law=None, binder=None, method=METHOD):
 
 @pytest.fixture(scope="module")
 def film():
-    """120 particles at a fraction of 0.45 in 50 um."""
-    radii = sample(LogNormal(5e-6, 1.25), unit_draws(jax.random.key(5), 120))
+    """125 particles at a fraction of 0.45 in 50 um."""
+    radii = sample(LogNormal(5e-6, 1.25), unit_draws(jax.random.key(5), 125))
     width = float(jnp.sqrt(4 / 3 * jnp.pi * jnp.sum(radii**3) / 0.45 / 50e-6))
     solution = settled_film(jax.random.key(6), radii, jnp.asarray([50e-6, width, width]))
     assert bool(solution.result == Result.successful)
@@ -47,10 +47,10 @@ def pressed(film, pairs):
 
 
 def column(strain):
-    """A simple-cubic lattice of 3 x 3 x 3 spheres that just touch, compressed by `strain`."""
-    radius, count = 5e-6, 3
-    sites = 2 * radius * (jnp.stack(jnp.meshgrid(*3 * [jnp.arange(3.0)], indexing="ij"), -1).reshape(-1, 3) + 0.5)
-    lattice = Packing(sites, jnp.full(27, radius), jnp.full(3, 2 * radius * count))
+    """A simple-cubic lattice of 5 x 5 x 5 spheres that just touch, compressed by `strain`."""
+    radius, count = 5e-6, 5
+    sites = 2 * radius * (jnp.stack(jnp.meshgrid(*3 * [jnp.arange(5.0)], indexing="ij"), -1).reshape(-1, 3) + 0.5)
+    lattice = Packing(sites, jnp.full(125, radius), jnp.full(3, 2 * radius * count))
     solution = run(lattice, candidate_pairs(lattice), (1 - strain) * lattice.box[0], ELASTIC, NO_BINDER)
     return solution.value
 
@@ -102,7 +102,7 @@ def test_a_gap_above_the_film_changes_nothing(film, pairs):
 
 
 def test_translation_and_permutation_change_nothing(film, pressed):
-    order = np.random.default_rng(0).permutation(120)
+    order = np.random.default_rng(0).permutation(125)
     shift = jnp.asarray([0.0, 7e-6, -11e-6])
     moved = Packing((film.positions + shift)[order], film.radii[order], film.box)
     value = run(moved, candidate_pairs(moved), 36e-6).value
