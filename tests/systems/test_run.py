@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 
 from mesode.cli import main
+from mesode.plan import DENSITIES
 from microstructure import images, store
+from microstructure.units import faraday
+from solver.cell.library import chen_positive
 
 pytestmark = pytest.mark.slow
 
@@ -66,8 +69,10 @@ def test_mass_balances(small):
     kpis, electrode = out["kpis"], run["electrode"]
     assert kpis["areal_loading_mg_cm2"] == pytest.approx(LOADING_mg_cm2, rel=5e-3)
     specific = kpis["areal_capacity_mAh_cm2"] / (LOADING_mg_cm2 * ACTIVE)  # Ah/g
-    content = 63104.0 * 96485.33212 * (0.9 - 17038.0 / 63104.0) / 3600 / 4750.0 / 1e3  # Chen 2020 over the density
-    assert specific == pytest.approx(content, rel=5e-3)
+    chen = chen_positive()
+    window = float(chen.stoichiometry_empty - chen.stoichiometry_full)
+    content = float(chen.material.maximum_concentration) * faraday * window / 3600  # Ah/m3
+    assert specific == pytest.approx(content / DENSITIES["NMC811"] / 1000, rel=5e-3)
     solid = electrode["active_fraction"] + electrode["binder_fraction"] * (1 - 0.47)
     assert kpis["porosity"] == pytest.approx(1 - solid, abs=1e-6)
     for stage in ("dried", "calendered"):
