@@ -73,8 +73,8 @@ def value(current, replay):
 
 
 def central(function, x):
-    """Central differences with one Richardson step, at relative steps of 2e-4 and 1e-4."""
-    h = 1e-4 * float(x)
+    """Central differences with one Richardson step, at relative steps of 4e-5 and 2e-5."""
+    h = 2e-5 * float(x)
     half, full = ((function(x + k * h) - function(x - k * h)) / (2 * k * h) for k in (1, 2))
     return (4 * half - full) / 3
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from microstructure.units import Ah, Wh, faraday
-from solver.cell.cell import full_at_upper_cutoff  # noqa: F401, part of the public surface
 from solver.cell.library import marquis2019
 from solver.cell.porous import build, rest
 from solver.cell.protocol import DFN, Stop, charge, discharge
@@ -115,7 +114,7 @@ def test_fast_and_plain_kinetics_limit_is_the_single_particle(run, cell):
 
 
 def test_past_the_cutoff_under_load(run, cell):
-    value = run(1.0, eqx.tree_at(lambda c: c.lower_cutoff, cell, jnp.asarray(3.84))).value
+    value = run(1.0, eqx.tree_at(lambda c: c.lower_cutoff, cell, jnp.asarray(3.84, dtype=float))).value
     assert value.stop == Stop.already_past_cut_off
     assert float(value.end_time) == 0.0 and float(value.energy) == 0.0
     assert 3.7 < float(value.voltage[0]) < 3.84
@@ -136,7 +135,7 @@ def test_charge_follows_the_discharge_at_small_current(cell, run):
     """At C/50 both curves lie about the voltage at rest: charge and discharge capacities agree within two percent."""
     out = run(0.02).value
     back = eqx.filter_jit(charge)(
-        eqx.tree_at(lambda c: c.upper_cutoff, cell, jnp.asarray(3.8518)), 0.02 * NOMINAL / cell.area
+        eqx.tree_at(lambda c: c.upper_cutoff, cell, jnp.asarray(3.8518, dtype=float)), 0.02 * NOMINAL / cell.area
     )
     assert back.value.stop == Stop.cut_off
     assert float(back.value.capacity) == pytest.approx(float(out.capacity), rel=0.02)
