@@ -24,6 +24,7 @@ from solver.numerics.solution import raise_unless_successful
 from solver.particles.neighbours import candidate_pairs
 from solver.process import calender, drying, settle
 from solver.transport import effective
+from solver.transport.conduct import Conduction
 
 # Assumed, each for want of a measurement on the electrode at hand; [material] in a job overrides them.
 NANOPOROSITY = 0.47  # of the carbon-binder, Zielke et al. 2015, doi 10.1002/aenm.201401612
@@ -119,24 +120,26 @@ def film_stage(job: Job, packed: Mapping) -> dict:
 def voxel_stage(job: Job, film: Mapping) -> dict:
     """Both structures on the grid, and the effective properties of the calendered one."""
     profile = drying.BinderProfile(film["drying"]["depth"], film["drying"]["binder"])
+    shape, radii = tuple(job["grid.shape"]), film["dried"]["radii"]
+    finest = np.minimum(film["dried"]["box"], film["calendered"]["box"]) / np.asarray(shape)
+    band = float(carbon_binder.Coating().reach * np.mean(radii))
+    patches = rasterise.patches(radii, finest, band)  # one for both structures, so that they share compiled code
     structures = {}
     for name in ("dried", "calendered"):
         stage = film[name]
-        phases = _rasterise(job, Packing(stage["positions"], stage["radii"], stage["box"]), profile)
+        packing = Packing(stage["positions"], stage["radii"], stage["box"])
+        phases = _rasterise(job, packing, profile, patches)
         structures[name] = _fractions(phases)
     return {"structure": structures, **_effective(job, phases)}
 
 
-def _rasterise(job: Job, packing: Packing, profile) -> voxel.Phases:
+def _rasterise(job: Job, packing: Packing, profile, patches) -> voxel.Phases:
     grid = box_grid(tuple(job["grid.shape"]), packing.box)
-    coating, mean = carbon_binder.Coating(), jnp.mean(packing.radii)
-    band = coating.reach * mean
-    patches = rasterise.patches(np.asarray(packing.radii), np.asarray(grid.spacing), float(band))
     solid = plan.volume_fractions(job)
     thickness = plan.plan(job)["solid_thickness_um"] * um / packing.box[0]
     content = profile.at(jnp.linspace(0.0, 1.0, grid.shape[0] + 1))
     film = (solid["carbon"] + solid["binder"]) / (1 - nanoporosity(job)) * thickness
-    return _fill(packing, grid, patches, content, solid["active"] * thickness, film, coating)
+    return _fill(packing, grid, patches, content, solid["active"] * thickness, film, carbon_binder.Coating())
 
 
 @eqx.filter_jit
@@ -199,9 +202,12 @@ def _conductivity(phases: voxel.Phases, by_name: Mapping, axis: int):
     mask = measure.percolating(phases, members, axis)
     if not mask.any():
         return 0.0, None
-    solution = effective.effective_conductivity(phases, values, axis, jnp.asarray(mask))
+    # The network first and then its solution: networks of one shape share compiled code, whatever axis they are of.
+    largest = float(jnp.max(values))
+    network = eqx.filter_jit(effective.phase_network)(phases, values / largest, axis, jnp.asarray(mask))
+    solution = effective.conduct_network(network, Conduction())
     conductivity, field = raise_unless_successful(solution, f"Transport along {'xyz'[axis]}")
-    return float(conductivity), np.where(mask, np.asarray(field), np.nan) if axis == 0 else None
+    return float(conductivity) * largest, np.where(mask, np.asarray(field), np.nan) if axis == 0 else None
 
 
 def _shown(field, phases):
