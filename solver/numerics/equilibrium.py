@@ -142,7 +142,8 @@ def _at_minimum_jvp(energy, model, options, primals, tangents):
 
 
 def by_differentiation(energy: Callable) -> Callable:
-    """A `model` for [`equilibrium`][] from the energy alone, without preconditioner: right, and slower than one by hand."""
+    """A `model` for [`equilibrium`][] from the energy alone, without preconditioner: right, and slower than one
+    by hand."""
 
     def model(x, args, positive):
         _, hessian = jax.linearize(jax.grad(lambda y: energy(y, args)), x)
@@ -173,7 +174,8 @@ def equilibrium(energy: Callable, x0, args, method: NewtonCG, model: Callable) -
 def relax(energy: Callable, x0, args, *, time_step=0.1, tolerance=1e-10, steps=2000) -> Solution:
     """Minimises energy(x, args) by the fast inertial relaxation engine, from far away and without any derivative.
 
-    **Arguments:** `time_step`, first step, in units where a particle has unit mass; `tolerance`, largest force component.
+    **Arguments:** `time_step`, first step, in units where a particle has unit mass; `tolerance`, largest force
+    component.
 
     **Source:** Bitzek et al. 2006, doi 10.1103/PhysRevLett.97.170201.
     """

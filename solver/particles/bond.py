@@ -45,8 +45,8 @@ class Binder(eqx.Module):
 class Bridge(eqx.Module):
     """The constants of bridges, in any consistent units.
 
-    **Arguments:** `along`, `across`, stiffnesses (P,); `limit`, first yield force (P,); `direction`, (P, 3) unit vectors;
-    `hardening`, number.
+    **Arguments:** `along`, `across`, stiffnesses (P,); `limit`, first yield force (P,); `direction`, (P, 3) unit
+    vectors; `hardening`, number.
     """
 
     along: Array

@@ -11,9 +11,9 @@ class ContactLaw(eqx.Module):
     """An elastic, perfectly plastic material in frictionless contact with itself or a rigid plane.
 
     Loading: F = 4/3 E* sqrt(R*) d^1.5 up to the overlap d_y at which the pressure in the contact's centre reaches p_y,
-    d_y = (pi p_y / 2 E*)^2 R*; then F = F_y + pi p_y R* (d - d_y), with the same slope. Unloading and reloading up to the
-    largest overlap so far, d_m: F = 4/3 E* sqrt(R*) (d - d_p)^1.5 with d_p = d_m - [(3 F(d_m) / 4 E*)^2 / R*]^(1/3).
-    A large `yield_pressure` gives Hertz.
+    d_y = (pi p_y / 2 E*)^2 R*; then F = F_y + pi p_y R* (d - d_y), with the same slope. Unloading and reloading up to
+    the largest overlap so far, d_m: F = 4/3 E* sqrt(R*) (d - d_p)^1.5 with d_p = d_m - [(3 F(d_m) / 4 E*)^2 /
+    R*]^(1/3). A large `yield_pressure` gives Hertz.
 
     **Arguments:** `modulus`, Young's modulus, Pa; `poisson`, Poisson's ratio; `yield_pressure`, p_y, Pa.
 
@@ -88,8 +88,8 @@ def permanent_overlap(largest, law: Hertz):
 class Branch(eqx.Module):
     """The force law of one increment, given the history: shifted Hertz up to `reach`, a line from the force `peak` on.
 
-    **Arguments:** `stiffness`, `slope` as in [`Hertz`][]; `reach`, the largest overlap so far, at least the yield overlap;
-    `permanent`, d_p; `peak`, the force at `reach`.
+    **Arguments:** `stiffness`, `slope` as in [`Hertz`][]; `reach`, the largest overlap so far, at least the yield
+    overlap; `permanent`, d_p; `peak`, the force at `reach`.
     """
 
     stiffness: Array

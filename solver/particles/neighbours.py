@@ -14,8 +14,8 @@ class Pairs(eqx.Module):
     """A fixed list of pairs of particles, padded to its capacity.
 
     **Arguments:** `first`, `second`, (P,) indices; `image`, (P, 2) lateral periods to add to the second particle;
-    `listed`, (P,) 1 for a pair and 0 for padding; `bonded`, (P,) 1 where binder bridges the pair; `grounded`, (N,) 1 where
-    binder bridges particle and collector.
+    `listed`, (P,) 1 for a pair and 0 for padding; `bonded`, (P,) 1 where binder bridges the pair; `grounded`, (N,) 1
+    where binder bridges particle and collector.
     """
 
     first: Int[Array, " p"]
@@ -60,8 +60,8 @@ def candidate_pairs(
 ) -> Pairs:
     """Every pair that may come to touch between this packing and the same packing compressed along axis 0. Host only.
 
-    **Arguments:** `packing`, concrete; `skin`, a pair is listed when its surfaces are nearer than skin (Ri + Rj) now or at
-    any affine compression down to `compression`; `bond_reach`, a pair is bonded when its surfaces are nearer than
+    **Arguments:** `packing`, concrete; `skin`, a pair is listed when its surfaces are nearer than skin (Ri + Rj) now
+    or at any affine compression down to `compression`; `bond_reach`, a pair is bonded when its surfaces are nearer than
     bond_reach min(Ri, Rj); `per_particle`, the capacity over the number of particles.
 
     **Raises:** `ValueError` when the capacity is too small.
@@ -75,8 +75,8 @@ def candidate_pairs(
     capacity = per_particle * len(radii)
     if len(i) > capacity:
         raise ValueError(
-            f"Argument `per_particle` must be at least {len(i) / len(radii):.1f} for this packing, but {per_particle} was "
-            "given. Allow more pairs, or a smaller skin."
+            f"Argument `per_particle` must be at least {len(i) / len(radii):.1f} for this packing, but {per_particle}
+            was " "given. Allow more pairs, or a smaller skin."
         )
 
     def padded(array, dtype):
@@ -94,7 +94,9 @@ def candidate_pairs(
     )
 
 
-def relative_positions(positions: Float[Array, "n 3"], lateral: Float[Array, " 2"], pairs: Pairs) -> Float[Array, "p 3"]:
+def relative_positions(
+    positions: Float[Array, "n 3"], lateral: Float[Array, " 2"], pairs: Pairs
+) -> Float[Array, "p 3"]:
     """From the first to the second particle of every pair, m; padding gets a vector along axis 0 too long to touch."""
     offset = jnp.concatenate([jnp.zeros_like(pairs.image[:, :1]), pairs.image * lateral], axis=1)
     relative = positions[pairs.second] - positions[pairs.first] + offset

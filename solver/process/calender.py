@@ -1,4 +1,5 @@
-"""Calendering: a rigid plate compresses the dried film to a gap and lets go. Quasi-static, frictionless, with history."""
+"""Calendering: a rigid plate compresses the dried film to a gap and lets go. Quasi-static, frictionless, with
+history."""
 
 import equinox as eqx
 import jax
@@ -35,11 +36,11 @@ class Calendered(eqx.Module):
     """A calendered film. All pressures are frictionless, which is about 3.5 times too low (LAMMPS comparison, 30 %
     porosity), and are no design variable.
 
-    **Arguments:** `packing`, after release, box[0] is its thickness; `loaded`, at the gap; `thickness`, (load + unload +
-    1,), m, and `pressure`, same shape, Pa: the curve from no load to the gap and back; `springback`, recovered thickness
-    over the gap; `coordination`, contacts a particle after release, planes left out; `overlap`, largest overlap at the
-    gap over the reduced radius; `dissipated`, (load + unload,), plastic work of contacts by increment, J; `virial`, same shape, the same
-    pressure from all forces inside the film, Pa.
+    **Arguments:** `packing`, after release, box[0] is its thickness; `loaded`, at the gap; `thickness`, (load +
+    unload + 1,), m, and `pressure`, same shape, Pa: the curve from no load to the gap and back; `springback`,
+    recovered thickness over the gap; `coordination`, contacts a particle after release, planes left out; `overlap`,
+    largest overlap at the gap over the reduced radius; `dissipated`, (load + unload,), plastic work of contacts by
+    increment, J; `virial`, same shape, the same pressure from all forces inside the film, Pa.
     """
 
     packing: Packing
@@ -56,7 +57,8 @@ class Calendered(eqx.Module):
 class System(eqx.Module):
     """The film in units of the mean radius and E*: everything that stays the same while the plate moves.
 
-    Contacts are in one list: P pairs, N with the collector, N with the plate. So are bridges: P pairs, N to the collector.
+    Contacts are in one list: P pairs, N with the collector, N with the plate. So are bridges: P pairs, N to the
+    collector.
 
     **Arguments:** `law`, `conformed` (overlap of the dried film, which carries no force), (P + 2 N,); `bridge`, `rest`
     (vector at rest), (P + N, 3).
@@ -130,7 +132,9 @@ def _energy(state, args):
     _, elongations, overlaps = _strains(state, system, stage)
     inside = jnp.sum(contact.energy(overlaps, branch)) + jnp.sum(bond.energy(elongations, flow, system.bridge))
     # A held plate has an unknown too, with an energy of its own, so that one search serves both kinds of increment.
-    plate = jnp.where(stage.held, 0.5 * (state[1] - stage.plate) ** 2, stage.pressure * jnp.prod(system.lateral) * state[1])
+    plate = jnp.where(
+        stage.held, 0.5 * (state[1] - stage.plate) ** 2, stage.pressure * jnp.prod(system.lateral) * state[1]
+    )
     return inside + plate
 
 
@@ -169,9 +173,7 @@ def _increment(system: System, method: Calendering, carry, stage: Stage):
     now = contact.branch(past.largest, system.law)
     solution = equilibrium(_energy, start, (system, now, past.bridges, stage), method.newton, _model)
     _, elongations, overlaps = _strains(solution.value, system, stage)
-    after = History(
-        jnp.maximum(past.largest, overlaps), bond.flow(elongations, past.bridges, system.bridge)
-    )
+    after = History(jnp.maximum(past.largest, overlaps), bond.flow(elongations, past.bridges, system.bridge))
     lost = jnp.sum(contact.dissipation(past.largest, after.largest, system.law))
     pushed = contact.force(overlaps, now)
     pressure = jnp.sum(pushed[-system.radii.shape[0] :]) / jnp.prod(system.lateral)

@@ -56,8 +56,8 @@ class BinderProfile(eqx.Module):
 class Drying(eqx.Module):
     """How the film dries.
 
-    **Arguments:** `evaporation`, mass flux of solvent, kg/m2/s; `solvent_density`, kg/m3; `diffusivity`, of the dissolved
-    binder in the solvent, m2/s; `cells`, `steps`, of the mesh and of time.
+    **Arguments:** `evaporation`, mass flux of solvent, kg/m2/s; `solvent_density`, kg/m3; `diffusivity`, of the
+    dissolved binder in the solvent, m2/s; `cells`, `steps`, of the mesh and of time.
 
     **Source:** PVDF in NMP about 1e-10 m2/s, Font et al. 2018, doi 10.1016/j.jpowsour.2018.04.097; NMP 1028 kg/m3 at
     298 K; laboratory drying 0.5 to 2 g/m2/s.
@@ -80,10 +80,10 @@ def wet_film(
 ) -> WetFilm:
     """The wet film of a recipe, from volumes per area: h = sum(w_i / rho_i) m + m (1 / s - 1) / rho_solvent.
 
-    **Arguments:** `areal_loading`, m, kg/m2 of dry coating; `fractions`, (k,) w_i by mass of the dry coating; `densities`,
-    (k,), kg/m3; `dissolved`, (k,) 1 where a component is dissolved in the solvent (binder), else 0; `solids_content`, s,
-    mass of dry coating over mass of slurry; `solvent_density`, kg/m3; `dried_porosity`, of the dried coating, over all
-    components.
+    **Arguments:** `areal_loading`, m, kg/m2 of dry coating; `fractions`, (k,) w_i by mass of the dry coating;
+    `densities`, (k,), kg/m3; `dissolved`, (k,) 1 where a component is dissolved in the solvent (binder), else 0;
+    `solids_content`, s, mass of dry coating over mass of slurry; `solvent_density`, kg/m3; `dried_porosity`, of the
+    dried coating, over all components.
     """
     volumes = areal_loading * jnp.asarray(fractions) / jnp.asarray(densities)
     solvent = areal_loading * (1 / solids_content - 1) / solvent_density

@@ -1,7 +1,6 @@
 """A random packing of spheres without overlap in a film of given thickness, and the dried film made from it."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -67,7 +66,9 @@ def settle(guess: Packing, thickness, method: Settling | None = None) -> Solutio
     **Returns:** a `Solution` with a `Packing`; `jammed` when the spheres do not fit.
     """
     method = method or Settling()
-    require("thickness", thickness, 2 * float(guess.radii.max()), unit="m", hint="The film must hold its largest particle.")
+    require(
+        "thickness", thickness, 2 * float(guess.radii.max()), unit="m", hint="The film must hold its largest particle."
+    )
     unit = float(jnp.mean(guess.radii))
     radii = np.asarray(guess.radii) / unit
     start, end = np.asarray(guess.box) / unit, float(thickness) / unit
@@ -173,7 +174,8 @@ def dry_packing(settled: Packing, radii, box, pairs: Pairs, film: Film | None = 
 
     Minimises Hertz contacts (pairs, collector, surface) plus weak springs that hold every listed pair at its affinely
     mapped vector and every particle at its affine position. At the settled radii and box the settled packing is exactly
-    the minimum; the springs make the minimum unique. Differentiable in `radii` and `box`; `settled` and `pairs` are held.
+    the minimum; the springs make the minimum unique. Differentiable in `radii` and `box`; `settled` and `pairs` are
+    held.
 
     **Arguments:** `settled`, the reference, from [`settle`][]; `radii`, (N,), m; `box`, (3,), m; `pairs`, from
     `candidate_pairs(settled)`.

@@ -28,7 +28,9 @@ def test_yields_when_the_pressure_in_the_centre_is_the_yield_pressure():
     force = contact.loading_force(HERTZ.onset, HERTZ)
     area = np.pi * R * float(HERTZ.onset)
     assert 1.5 * float(force) / area == pytest.approx(3e9, rel=1e-12)
-    below, above = (contact.stiffness(HERTZ.onset * f, contact.branch(jnp.zeros(()), HERTZ)) for f in (1 - 1e-9, 1 + 1e-9))
+    below, above = (
+        contact.stiffness(HERTZ.onset * f, contact.branch(jnp.zeros(()), HERTZ)) for f in (1 - 1e-9, 1 + 1e-9)
+    )
     assert float(below) == pytest.approx(float(above), rel=1e-8)
     assert float(above) == pytest.approx(np.pi * 3e9 * R, rel=1e-12)
 
@@ -61,7 +63,9 @@ def test_unloading_is_hertz_shifted_by_the_permanent_overlap():
 def test_reloading_returns_to_the_loading_curve():
     now = contact.branch(jnp.asarray(0.05 * R), HERTZ)
     d = jnp.linspace(0.05, 0.1, 9) * R
-    np.testing.assert_allclose(np.asarray(contact.force(d, now)), np.asarray(contact.loading_force(d, HERTZ)), rtol=1e-12)
+    np.testing.assert_allclose(
+        np.asarray(contact.force(d, now)), np.asarray(contact.loading_force(d, HERTZ)), rtol=1e-12
+    )
 
 
 def test_dissipation_is_the_work_of_a_closed_cycle():
