@@ -75,8 +75,8 @@ def candidate_pairs(
     capacity = per_particle * len(radii)
     if len(i) > capacity:
         raise ValueError(
-            f"Argument `per_particle` must be at least {len(i) / len(radii):.1f} for this packing, but {per_particle}
-            was " "given. Allow more pairs, or a smaller skin."
+            f"Argument `per_particle` must be at least {len(i) / len(radii):.1f} for this packing, but "
+            f"{per_particle} was given. Allow more pairs, or a smaller skin."
         )
 
     def padded(array, dtype):
