@@ -1,7 +1,5 @@
 """Contact of particles with the collector at x = 0 and with a rigid plate."""
 
-import jax.numpy as jnp
-
 
 def collector_overlap(depth, radii):
     """Overlap of each particle with the collector, m; negative when apart."""
@@ -11,8 +9,3 @@ def collector_overlap(depth, radii):
 def plate_overlap(depth, radii, plate):
     """Overlap of each particle with a plate whose face is at x = `plate`, m; negative when apart."""
     return depth + radii - plate
-
-
-def plate_pressure(forces, box):
-    """The normal forces on a plate, N, over its area, Pa."""
-    return jnp.sum(forces) / (box[1] * box[2])

@@ -20,6 +20,7 @@ from solver.particles.neighbours import candidate_pairs, missed_contacts, relati
 from solver.process.settle import dry_packing, settle, settled_film
 
 COUNT, THICKNESS = 300, 60e-6
+dry = jax.jit(dry_packing)
 
 
 def film(seed, fraction):
@@ -78,7 +79,7 @@ def test_minimum_image_and_wrapping():
 
 def test_the_reference_film_is_its_own_dried_film(films):
     packing = films[0.49].value
-    dried = dry_packing(packing, packing.radii, packing.box, candidate_pairs(packing))
+    dried = dry(packing, packing.radii, packing.box, candidate_pairs(packing))
     assert bool(dried.result == Result.successful)
     np.testing.assert_allclose(np.asarray(dried.value.positions), np.asarray(packing.positions), atol=1e-15)
 
@@ -89,7 +90,7 @@ def test_other_recipes_dry_without_overlap(films, scale):
     size, width, height = scale
     pairs = candidate_pairs(packing)
     box = packing.box * jnp.asarray([height, width, width])
-    dried = jax.jit(dry_packing)(packing, packing.radii * size, box, pairs)
+    dried = dry(packing, packing.radii * size, box, pairs)
     assert bool(dried.result == Result.successful)
     assert float(largest_overlap(dried.value)) < 0.01
     affine = packing.positions * box / packing.box
