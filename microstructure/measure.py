@@ -1,68 +1,48 @@
-"""Descriptors of a label volume: fractions, percolation, interfaces, chords, profiles. Plain numpy, no derivatives."""
+"""Descriptors of a structure: fractions, specific surface area, and what connects to what."""
 
-import itertools
-
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
+from scipy import ndimage
 
-# Shares of the sphere of directions that lie nearest to each of the 13 directions of the 3 x 3 x 3 neighbourhood.
-# Ohser and Muecklich 2000, Statistical Analysis of Microstructures in Materials Science, ISBN 0471974862, ch. 4;
-# digits of Legland et al. 2007, doi 10.5566/ias.v26.p83-92.
-_SHARES = {1: 2 * 0.04577789120476, 2: 2 * 0.03698062787608, 3: 2 * 0.03519563978232}
-
-
-def volume_fractions(labels: np.ndarray) -> dict[int, float]:
-    """The share of the volume of each label."""
-    values, counts = np.unique(labels, return_counts=True)
-    return {int(v): float(c) / labels.size for v, c in zip(values, counts, strict=True)}
+from .voxel import Phases
 
 
-def percolating(mask: np.ndarray, axis: int) -> np.ndarray:
-    """The part of `mask` (nx, ny, nz) that joins the first to the last slice of `axis` through faces."""
-    from scipy import ndimage
-
-    pieces, _ = ndimage.label(mask)
-    ends = np.moveaxis(pieces, axis, 0)
-    through = np.intersect1d(ends[0], ends[-1])
-    return np.isin(pieces, through[through > 0])
+def volume_fractions(phases: Phases) -> Array:
+    """The share of each phase in the block, shape (phases,)."""
+    return jnp.mean(phases.fractions, axis=(1, 2, 3))
 
 
-def specific_surface_area(mask: np.ndarray, spacing=1.0) -> float:
-    """The area of the interface between `mask` and the rest over the whole volume, 1/m; outer faces do not count.
+def specific_surface_area(phases: Phases) -> Array:
+    """The area of the boundary of each phase per volume of the block, shape (phases,), 1/m."""
+    return jnp.sum(phases.areas, axis=(1, 2, 3)) / phases.grid.volume.astype(phases.areas.dtype)
 
-    S/V = 2 times the crossings per length, averaged over the 13 directions of the neighbourhood with the shares of the
-    sphere that belong to each. Right within 2 % for a sphere of 8 voxels; counting faces overstates it by half.
 
-    **Arguments:** `mask`, (nx, ny, nz); `spacing`, voxel edge, or three of them nearly alike, in m.
+def depth_profile(phases: Phases) -> Array:
+    """The share of each phase in each slice through the thickness, shape (phases, nx)."""
+    return jnp.mean(phases.fractions, axis=(2, 3))
 
-    **Source:** Cauchy-Crofton, as in Legland et al. 2007, doi 10.5566/ias.v26.p83-92.
+
+def clusters(mask: np.ndarray) -> np.ndarray:
+    """Numbers the parts of a boolean image that connect through voxel faces; 0 where the mask is false."""
+    return ndimage.label(mask)[0]
+
+
+def spanning(labels: np.ndarray, axis: int) -> np.ndarray:
+    """The voxels of clusters that touch both ends of the block along `axis`, as a boolean image."""
+    first, last = np.take(labels, 0, axis), np.take(labels, -1, axis)
+    through = np.zeros(labels.max() + 1, bool)
+    through[np.intersect1d(first, last)] = True
+    through[0] = False
+    return through[labels]
+
+
+def percolating(phases: Phases, members: tuple[int, ...], axis: int, *, threshold: float = 1e-3) -> np.ndarray:
+    """The voxels through which a set of phases connects the two ends of the block along `axis`, as a boolean image.
+
+    It is computed outside `jit` and held fixed in derivatives.
+
+    **Arguments:** `members`, positions of the phases that conduct; `threshold`, the share of a voxel below which it
+    counts as empty.
     """
-    edges = np.broadcast_to(np.asarray(spacing, dtype=float), 3)
-    area, weight = 0.0, 0.0
-    for step in itertools.product((-1, 0, 1), repeat=3):
-        if step <= (0, 0, 0):  # one of each pair of opposite directions
-            continue
-        here, there = _shifted(mask.shape, step)
-        share = _SHARES[sum(map(abs, step))]
-        length = np.linalg.norm(np.array(step) * edges)
-        area += share * 2 * float(np.mean(mask[here] != mask[there])) / length
-        weight += share
-    return area / weight
-
-
-def _shifted(shape, step):
-    here = tuple(slice(max(0, -s), n - max(0, s)) for s, n in zip(step, shape, strict=True))
-    there = tuple(slice(max(0, s), n - max(0, -s)) for s, n in zip(step, shape, strict=True))
-    return here, there
-
-
-def mean_chord(mask: np.ndarray, axis: int, spacing: float = 1.0) -> float:
-    """The mean length, m, of the straight runs of `mask` along `axis`; runs that touch the ends count as they are."""
-    lines = np.moveaxis(np.asarray(mask, dtype=np.int8), axis, -1)
-    starts = np.sum(lines[..., 0]) + np.sum(np.diff(lines, axis=-1) == 1)
-    return float(np.sum(lines, dtype=np.int64) / starts * spacing) if starts else 0.0
-
-
-def profile(mask: np.ndarray, axis: int = 0) -> np.ndarray:
-    """The area fraction of `mask` in each slice of `axis`."""
-    others = tuple(a for a in range(3) if a != axis)
-    return np.mean(mask, axis=others)
+    return spanning(clusters(np.asarray(phases.fractions[np.asarray(members)].sum(0)) > threshold), axis)

@@ -8,11 +8,15 @@ class Result(eqx.Enumeration):
     """How a loop ended. Under `jit` this is data; `raise_unless_successful` turns it into a sentence outside."""
 
     successful = ""
-    max_steps = "The solver took its allowed number of steps without reaching the tolerance. Allow more steps or loosen it."
+    max_steps = (
+        "The solver took its allowed number of steps without reaching the tolerance. Allow more steps or loosen it."
+    )
     not_finite = "The solver met a value that is not finite. Check the inputs for zero, negative or extreme values."
     stagnated = "The solver stopped making progress above the tolerance. Use float64 or loosen the tolerance."
     no_path = "The phase does not connect the two ends, so the effective property is zero and the tortuosity infinite."
-    jammed = "The particles do not fit: this active-material fraction is above random close packing. Raise the porosity."
+    jammed = (
+        "The particles do not fit: this active-material fraction is above random close packing. Raise the porosity."
+    )
     over_capacity = "A fixed-size list was too small for this state. Build it again with a larger capacity."
 
 

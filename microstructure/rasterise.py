@@ -1,0 +1,98 @@
+"""From spheres to signed distances at the voxel corners, smooth in every centre and radius."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from .grid import Grid
+
+
+class Patches(eqx.Module):
+    """Which voxel corners each sphere can reach: groups of spheres of similar size, each with a fixed patch of corners.
+
+    **Arguments:** `members`, for each group the indices of its spheres; `halves`, for each group the half width of its
+    patch in corners along each axis, static.
+    """
+
+    members: tuple[Int[Array, "..."], ...]
+    halves: tuple[tuple[int, int, int], ...] = eqx.field(static=True)
+
+
+def patches(radii: np.ndarray, spacing: np.ndarray, band: float, *, groups: int = 4, margin: float = 1.15) -> Patches:
+    """The patches of spheres with `radii` on a grid of `spacing`, both concrete, m.
+
+    **Arguments:** `band`, how far outside a sphere its distance is wanted, m; `margin`, how much radii and spacing may
+    change before the patch is too small.
+    """
+    order = np.argsort(np.asarray(radii))
+    members = [part for part in np.array_split(order, groups) if part.size]
+    reach = [(np.max(np.asarray(radii)[part]) + band) * margin / np.asarray(spacing) for part in members]
+    halves = tuple(tuple(int(np.ceil(r)) + 1 for r in row) for row in reach)
+    return Patches(tuple(jnp.asarray(part) for part in members), halves)
+
+
+class Union(eqx.Module):
+    """Signed distances to a union of spheres at the voxel corners, m: negative inside.
+
+    **Arguments:** `sharp`, shape (nx+1, ny+1, nz+1), smoothed over a fraction of a voxel only, so that it can be
+    differentiated; `blunt`, smoothed over the bridging length: lower wherever two surfaces are near each other.
+    """
+
+    sharp: Array
+    blunt: Array
+
+
+def union(
+    positions: Float[Array, "n 3"],
+    radii: Float[Array, " n"],
+    grid: Grid,
+    patches: Patches,
+    *,
+    sharp: Array,
+    blunt: Array,
+    band: Array,
+) -> Union:
+    """The smooth union of spheres, d = -w log(sum_i exp(-d_i / w)), periodic along axes 1 and 2.
+
+    **Arguments:** `positions`, `radii`, m; `sharp`, `blunt`, the widths w, m; `band`, the distance outside the spheres
+    beyond which the result is constant, m.
+    """
+    nx, ny, nz = grid.shape
+    sums = jnp.zeros((2, (nx + 1) * ny * nz), positions.dtype)
+    for members, half in zip(patches.members, patches.halves, strict=True):
+        index, weights = _stamp(positions[members], radii[members], grid, half, (sharp, blunt), band)
+        sums = sums.at[:, index.ravel()].add(weights.reshape(2, -1), mode="drop")
+    sums = sums.reshape(2, nx + 1, ny, nz)
+    fields = [-w * jnp.log(s + jnp.exp(-band / w)) for w, s in zip((sharp, blunt), sums, strict=True)]
+    return Union(*(_wrap(field) for field in fields))
+
+
+def _wrap(field: Array) -> Array:
+    """Adds the last corners of the periodic axes, which are the first."""
+    field = jnp.concatenate([field, field[:, :1]], axis=1)
+    return jnp.concatenate([field, field[:, :, :1]], axis=2)
+
+
+def _stamp(positions, radii, grid: Grid, half, widths, band):
+    """Flat corner indices (out of range where dropped) and weights exp(-d / w) of each sphere on its patch."""
+    nx, ny, nz = grid.shape
+    squared, indices = jnp.zeros(()), []
+    for axis in range(3):
+        offsets = jnp.arange(-half[axis], half[axis] + 2)
+        base = jnp.floor(jax.lax.stop_gradient(positions[:, axis] / grid.spacing[axis])).astype(offsets.dtype)
+        corner = base[:, None] + offsets
+        step = corner.astype(positions.dtype) * grid.spacing[axis] - positions[:, axis, None]
+        expand = [slice(None)] + [slice(None) if a == axis else None for a in range(3)]
+        squared = squared + (step**2)[tuple(expand)]
+        indices.append(corner[tuple(expand)])
+    x, y, z = indices
+    inside = (x >= 0) & (x <= nx)
+    index = jnp.where(inside, (x * ny + y % ny) * nz + z % nz, (nx + 1) * ny * nz)
+    centre = squared == 0
+    distance = jnp.where(centre, 0, jnp.sqrt(jnp.where(centre, 1, squared))) - radii[:, None, None, None]
+    outside = jnp.clip(distance / band, 0, 1)
+    taper = (1 - outside**2) ** 2
+    weights = jnp.stack([taper * jnp.exp(-distance / w) for w in widths])
+    return index, weights

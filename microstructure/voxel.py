@@ -1,0 +1,126 @@
+"""What fills the voxels: fractions, apertures and interface areas of every phase."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from . import surface
+from .grid import Grid
+
+
+class Phases(eqx.Module):
+    """Phases on a grid as an embedded boundary: a label image is the special case of fractions 0 and 1.
+
+    **Arguments:** `grid`, [`Grid`][]; `fractions`, shape (phases, nx, ny, nz), share of each voxel; `apertures`, three
+    arrays of shapes (phases, nx+1, ny, nz), (phases, nx, ny+1, nz), (phases, nx, ny, nz+1), share of each voxel face;
+    `areas`, shape (phases, nx, ny, nz), area of the boundary of a phase in each voxel, m2; `names`, static. Fractions and
+    apertures sum to one over the phases.
+    """
+
+    grid: Grid
+    fractions: Float[Array, "phases nx ny nz"]
+    apertures: tuple[Array, Array, Array]
+    areas: Float[Array, "phases nx ny nz"]
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    def index(self, name: str) -> int:
+        """The position of a phase by name."""
+        if name not in self.names:
+            raise ValueError(f"Argument `name` must be one of {', '.join(self.names)}, but {name!r} was given.")
+        return self.names.index(name)
+
+
+def nested(corners: tuple[Array, ...], grid: Grid, names: tuple[str, ...], blur: float = 0.0) -> Phases:
+    """Phases from nested shapes, each level set at most its predecessor's, and a last phase around them all.
+
+    **Arguments:** `corners`, level sets at the voxel corners, m, innermost shape first; `names`, of the shapes from the
+    inside out, then of what surrounds them; `blur`, of surfaces that meet, in voxels.
+    """
+    least, inner_faces = blur * grid.spacing.astype(corners[0].dtype), (jnp.zeros(()),) * 3
+    inner = jnp.zeros(grid.shape, corners[0].dtype)
+    fractions, apertures, shells = [], [], [jnp.zeros(grid.shape, corners[0].dtype)]
+    for level in corners:
+        faces = tuple(map(jnp.maximum, surface.apertures(level, least), inner_faces))
+        shells.append(surface.interface_area(faces, grid.face_areas))
+        filled = jnp.maximum(surface.volume_fraction(level, least), inner)
+        fractions.append(filled - inner)
+        apertures.append(tuple(a - b for a, b in zip(faces, inner_faces, strict=True)))
+        inner, inner_faces = filled, faces
+    fractions.append(1 - inner)
+    apertures.append(tuple(1 - a for a in inner_faces))
+    shells.append(jnp.zeros_like(inner))
+    areas = [a + b for a, b in zip(shells[:-1], shells[1:], strict=True)]
+    stacked = tuple(jnp.stack([a[axis] for a in apertures]) for axis in range(3))
+    return Phases(grid, jnp.stack(fractions), stacked, jnp.stack(areas), names)
+
+
+def from_labels(labels: np.ndarray, grid: Grid, names: dict[int, str], *, dtype=jnp.float32) -> Phases:
+    """Phases of a label image.
+
+    A face between two phases belongs half to each, so that apertures sum to one; the harmonic mean of the conductivities
+    on its two sides then decides what crosses it. Areas come from the indicator smoothed over one voxel, because counted
+    faces overstate them by half.
+
+    **Arguments:** `labels`, integers of shape (nx, ny, nz); `grid`; `names`, phase name by label.
+    """
+    labels = np.asarray(labels)
+    unknown = sorted(set(np.unique(labels).tolist()) - set(names))
+    if unknown:
+        raise ValueError(f"Argument `labels` holds the values {unknown}, for which `names` gives no phase.")
+    masks = [jnp.asarray(labels == label, dtype) for label in names]
+    apertures = tuple(jnp.stack([_label_aperture(mask, axis) for mask in masks]) for axis in range(3))
+    areas = jnp.stack([smoothed_area(mask, grid) for mask in masks])
+    return Phases(grid, jnp.stack(masks), apertures, areas, tuple(names.values()))
+
+
+def _label_aperture(mask: Array, axis: int) -> Array:
+    n = mask.shape[axis]
+    first, last = lax.slice_in_dim(mask, 0, 1, axis=axis), lax.slice_in_dim(mask, n - 1, n, axis=axis)
+    low, high = lax.slice_in_dim(mask, 0, n - 1, axis=axis), lax.slice_in_dim(mask, 1, n, axis=axis)
+    return jnp.concatenate([first, (low + high) / 2, last], axis=axis)
+
+
+def _mirrored(values: Array, axis: int) -> Array:
+    """`values` with their first and last slice repeated along `axis`."""
+    n = values.shape[axis]
+    first, last = lax.slice_in_dim(values, 0, 1, axis=axis), lax.slice_in_dim(values, n - 1, n, axis=axis)
+    return jnp.concatenate([first, values, last], axis=axis)
+
+
+def _smooth_to_corners(mask: Array) -> Array:
+    """A box filter over one voxel to the corners, and one more of the same kind that stays on the corners."""
+    for axis in range(3):
+        wide = _mirrored(mask, axis)
+        n = wide.shape[axis]
+        mask = (lax.slice_in_dim(wide, 0, n - 1, axis=axis) + lax.slice_in_dim(wide, 1, n, axis=axis)) / 2
+    for axis in range(3):
+        wide, n = _mirrored(mask, axis), mask.shape[axis]
+        sides = lax.slice_in_dim(wide, 0, n, axis=axis) + lax.slice_in_dim(wide, 2, n + 2, axis=axis)
+        mask = (sides + 2 * mask) / 4
+    return mask
+
+
+def smoothed_area(mask: Float[Array, "nx ny nz"], grid: Grid, *, steps: int = 24) -> Array:
+    """The area of the boundary of a labelled phase in each voxel, m2, without the faces that the block itself cuts.
+
+    The indicator is smoothed over one voxel and cut at the level that keeps the volume, found by bisection in `steps`.
+    """
+    smooth = _smooth_to_corners(mask)
+    wanted = jnp.sum(mask)
+
+    def volume(level):
+        corners = level - smooth
+        return jnp.sum(surface.volume_fraction(corners))
+
+    def halve(_, bracket):
+        low, high = bracket
+        middle = (low + high) / 2
+        too_large = volume(middle) > wanted
+        return jnp.where(too_large, middle, low), jnp.where(too_large, high, middle)
+
+    ends = (jnp.asarray(0.05, mask.dtype), jnp.asarray(0.95, mask.dtype))
+    low, high = lax.fori_loop(0, steps, halve, ends)
+    faces = surface.apertures((low + high) / 2 - smooth)
+    return surface.interface_area(faces, grid.face_areas)
