@@ -1,7 +1,6 @@
 """Steady conduction between two plates: the field, the effective conductivity, and its variational derivative."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -86,7 +85,9 @@ def _ramp(shape, dtype) -> Array:
     return jnp.broadcast_to(ramp[:, None, None], shape)
 
 
+@eqx.filter_jit
 def _solve(network: Network, method: Conduction) -> Solution:
+    """The field. Compiled by itself: it is the same within a derivative as without."""
     faces = network.faces
     ramp = _ramp(faces.shape, faces.plate.dtype)
     last = jnp.zeros_like(faces.plate).at[-1].set(network.high)
@@ -108,7 +109,7 @@ def _solve(network: Network, method: Conduction) -> Solution:
 
 def _total(x: Array) -> Array:
     """The sum of `x` accumulated in float64 where the process allows it."""
-    return jnp.sum(x, dtype=jnp.float64 if jax.config.jax_enable_x64 else None)
+    return jnp.sum(x, dtype=jnp.result_type(float))
 
 
 def _energy(network: Network, field: Array) -> Array:
