@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from . import surface
 from .grid import Grid
@@ -31,30 +31,26 @@ class Coating(eqx.Module):
     bridging: Array = eqx.field(converter=jnp.asarray, default=0.5)
     width: Array = eqx.field(converter=jnp.asarray, default=0.15)
     sharpness: Array = eqx.field(converter=jnp.asarray, default=0.25)
-    reach: Array = eqx.field(converter=jnp.asarray, default=0.8)
+    reach: Array = eqx.field(converter=jnp.asarray, default=0.6)
 
 
-def solve_level(volume: Callable[[Array], Array], target: Array, start: Array, steps: int = 6) -> Array:
-    """The level at which a growing `volume` meets `target`, by Newton's method, differentiable at the solution.
+def solve_level(volume: Callable, args: PyTree, target: Array, start: Array, steps: int = 5) -> Array:
+    """The level at which a growing `volume(level, args)` meets `target`, by Newton's method, differentiable in `args`.
 
-    The last step is taken with the derivative of everything but its own slope, which is the implicit function theorem.
+    Only the last step carries a derivative, and its slope carries none, which is the implicit function theorem.
     """
+    fixed = lax.stop_gradient(args)
 
     def newton(_, level):
-        value, slope = jax.jvp(volume, (level,), (jnp.ones_like(level),))
-        return level - (value - target) / slope
+        value, slope = jax.jvp(lambda s: volume(s, fixed), (level,), (jnp.ones_like(level),))
+        return level - (value - lax.stop_gradient(target)) / slope
 
-    fixed = lax.stop_gradient
-    level = fixed(lax.fori_loop(0, steps, lambda i, s: fixed(newton(i, s)), fixed(start)))
-    _, slope = jax.jvp(volume, (level,), (jnp.ones_like(level),))
-    return level - (volume(level) - target) / fixed(slope)
+    level = lax.fori_loop(0, steps, newton, lax.stop_gradient(start))
+    _, slope = jax.jvp(lambda s: volume(s, fixed), (level,), (jnp.ones_like(level),))
+    return level - (volume(level, args) - target) / slope
 
 
 BLUR = 0.3  # of surfaces that meet, in voxels: the least that keeps derivatives of the chain smooth over 1 % steps
-
-
-def _mean_fraction(corners: Array, blur: Array, inner: Array | float = 0.0) -> Array:
-    return jnp.mean(jnp.maximum(surface.volume_fraction(corners, blur), inner))
 
 
 def coat(
@@ -76,16 +72,23 @@ def coat(
     **Returns:** `Phases` named active, binder, pore.
     """
     blur = BLUR * grid.spacing
-    swell = solve_level(
-        lambda s: _mean_fraction(spheres.sharp - s, blur), active_fraction, jnp.zeros_like(mean_radius), 3
-    )
+    swell = solve_level(_shifted_volume, (spheres.sharp, blur), active_fraction, jnp.zeros_like(mean_radius), 3)
     active = spheres.sharp - swell
     film = (1 - coating.bridging) * coating.width * mean_radius
     bridges = coating.bridging * jnp.maximum(spheres.sharp - spheres.blunt, 0) / jnp.log(2.0)
     thickness = content[:, None, None] * (film + bridges)
     area = jnp.sum(surface.interface_area(surface.apertures(lax.stop_gradient(active)), grid.face_areas))
     thin = binder_fraction * grid.volume / (area * film)
-    together = active_fraction + binder_fraction
     inside = surface.volume_fraction(active, blur)
-    amount = solve_level(lambda a: _mean_fraction(active - a * thickness, blur, inside), together, thin)
+    amount = solve_level(_coated_volume, (active, thickness, inside, blur), active_fraction + binder_fraction, thin)
     return nested((active, active - amount * thickness), grid, NAMES, BLUR)
+
+
+def _shifted_volume(shift, args):
+    corners, blur = args
+    return jnp.mean(surface.volume_fraction(corners - shift, blur))
+
+
+def _coated_volume(amount, args):
+    corners, thickness, inside, blur = args
+    return jnp.mean(jnp.maximum(surface.volume_fraction(corners - amount * thickness, blur), inside))

@@ -20,7 +20,7 @@ class Patches(eqx.Module):
     halves: tuple[tuple[int, int, int], ...] = eqx.field(static=True)
 
 
-def patches(radii: np.ndarray, spacing: np.ndarray, band: float, *, groups: int = 4, margin: float = 1.15) -> Patches:
+def patches(radii: np.ndarray, spacing: np.ndarray, band: float, *, groups: int = 8, margin: float = 1.1) -> Patches:
     """The patches of spheres with `radii` on a grid of `spacing`, both concrete, m.
 
     **Arguments:** `band`, how far outside a sphere its distance is wanted, m; `margin`, how much radii and spacing may

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-
 _TILT = 0.01  # least slope along an axis over the total slope: keeps the closed forms away from 0/0
 
 

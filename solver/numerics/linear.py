@@ -60,10 +60,12 @@ def conjugate_gradients(
     **Source:** Hestenes and Stiefel 1952, doi 10.6028/jres.049.044.
     """
     precondition = preconditioner or (lambda r: r)
-    x0 = jax.tree.map(jnp.zeros_like, b) if x0 is None else x0
-    norm_b = jnp.sqrt(jnp.abs(tree_vdot(b, precondition(b))))
-    limit = jnp.maximum(rtol * norm_b, atol)
+    zeros = jax.tree.map(jnp.zeros_like, b)
+    norm0 = None if x0 is None else jnp.sqrt(jnp.abs(tree_vdot(b, precondition(b))))
     delay = 1 if energy_stop is None else energy_stop.delay
+
+    def limit(norm):
+        return jnp.maximum(rtol * norm, atol)
 
     def settled(drops, energy, step):
         if energy_stop is None:
@@ -71,12 +73,12 @@ def conjugate_gradients(
         return (step >= delay) & (jnp.sum(drops) <= energy_stop.rtol * jnp.abs(energy))
 
     def keep_going(state):
-        _, _, _, rz, step, drops, energy = state
-        unfinished = (jnp.sqrt(jnp.abs(rz)) > limit) & ~settled(drops, energy, step)
-        return unfinished & (step < max_steps) & jnp.isfinite(rz)
+        _, _, _, rz, step, drops, energy, norm = state
+        unfinished = (jnp.sqrt(jnp.abs(rz)) > limit(norm)) & ~settled(drops, energy, step)
+        return (step < 0) | (unfinished & (step < max_steps) & jnp.isfinite(rz))
 
     def iterate(state):
-        x, r, p, rz, step, drops, energy = state
+        x, r, p, rz, step, drops, energy, norm = state
         q = operator(p)
         pq = tree_vdot(p, q)
         alpha = jnp.where(pq > 0, rz / jnp.where(pq > 0, pq, 1), 0)
@@ -86,16 +88,19 @@ def conjugate_gradients(
         beta = jnp.where(rz > 0, rz_new / jnp.where(rz > 0, rz, 1), 0)
         drop = alpha * rz
         drops = jnp.concatenate([drops[1:], drop[None]])
-        return x, r, _axpy(beta, p, z), rz_new, step + 1, drops, energy - drop
+        if norm0 is None:  # started from zero, the first residual is b
+            norm = jnp.where(step < 0, jnp.sqrt(jnp.abs(rz_new)), norm)
+        return x, r, _axpy(beta, p, z), rz_new, step + 1, drops, energy - drop, norm
 
-    r0 = _sub(b, operator(x0))
-    z0 = precondition(r0)
-    rz0 = tree_vdot(r0, z0)
+    # Step -1, with no direction yet, finds the first one: so the preconditioner is compiled once, not three times.
+    r0 = b if x0 is None else _sub(b, operator(x0))
+    rz0 = jnp.zeros_like(tree_vdot(b, b))
     energy0 = jnp.zeros_like(rz0) if energy_stop is None else energy_stop.energy.astype(rz0.dtype)
-    start = (x0, r0, z0, rz0, jnp.asarray(0), jnp.zeros(delay, rz0.dtype), energy0)
-    x, _, _, rz, steps, drops, energy = lax.while_loop(keep_going, iterate, start)
+    norm = jnp.zeros_like(rz0) if norm0 is None else norm0
+    start = (zeros if x0 is None else x0, r0, zeros, rz0, jnp.asarray(-1), jnp.zeros(delay, rz0.dtype), energy0, norm)
+    x, _, _, rz, steps, drops, energy, norm_b = lax.while_loop(keep_going, iterate, start)
     norm_r = jnp.sqrt(jnp.abs(rz))
-    done = (norm_r <= limit) | settled(drops, energy, steps)
+    done = (norm_r <= limit(norm_b)) | settled(drops, energy, steps)
     result = Result.where(jnp.isfinite(rz), Result.where(done, Result.successful, Result.max_steps), Result.not_finite)
     residual = jnp.where(norm_b > 0, norm_r / jnp.where(norm_b > 0, norm_b, 1), 0)
     return Solution(x, result, {"steps": steps, "residual": residual, "energy_drop": jnp.sum(drops)})

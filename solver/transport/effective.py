@@ -80,29 +80,26 @@ def label_network(
     return _network(jnp.asarray(k), openings, grid, axis)
 
 
-@eqx.filter_jit
 def effective_conductivity(
     phases: Phases, conductivities, axis: int, mask=None, method: Conduction | None = None
 ) -> Solution:
-    """The effective conductivity of a structure along one axis, with plates at its two ends and no flux through its sides.
+    """The effective conductivity of a structure along one axis, plates at its two ends and no flux through its sides.
 
-    **Arguments:** `conductivities`, shape (phases,), S/m (or relative diffusivities); `axis`, static; `mask`, the voxels
-    that connect both ends, from [`microstructure.measure.percolating`][]; `method`, [`Conduction`][].
+    **Arguments:** `conductivities`, shape (phases,), S/m (or relative diffusivities); `axis`, static; `mask`, the
+    voxels that connect both ends, from [`microstructure.measure.percolating`][]; `method`, [`Conduction`][].
 
     **Returns:** a `Solution` of (conductivity, field with the flux along axis 0) with the stats of [`conduct`][].
     """
-    return _scaled(lambda k: phase_network(phases, k, axis, mask), jnp.asarray(conductivities), method)
-
-
-def _scaled(network, conductivities: Array, method) -> Solution:
-    """Solves with the largest conductivity as unit, so that float32 keeps its digits whatever the units are."""
+    conductivities = jnp.asarray(conductivities)
+    # The largest conductivity is the unit, so that float32 keeps its digits whatever the units are.
     largest = lax.stop_gradient(jnp.max(conductivities))
     largest = jnp.where(largest > 0, largest, 1)
-    solution = conduct(network(conductivities / largest), method)
+    solution = conduct(_phase_network(phases, conductivities / largest, axis, mask), method)
     value, field = solution.value
     return Solution((value.astype(largest.dtype) * largest, field), solution.result, solution.stats)
 
 
+_phase_network = eqx.filter_jit(phase_network)
 conduct_network = eqx.filter_jit(conduct)
 
 
