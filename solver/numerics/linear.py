@@ -1,4 +1,4 @@
-"""One linear solve: preconditioned conjugate gradients, differentiated at the solution and not through the iterations."""
+"""One linear solve: preconditioned conjugate gradients, differentiated at the solution, not through the iterations."""
 
 from collections.abc import Callable
 
@@ -52,10 +52,11 @@ def conjugate_gradients(
     The system may be singular as long as it is consistent. The residual is measured in the norm of the preconditioner,
     r^T M r, relative to that of b.
 
-    **Arguments:** `operator`, x -> A x on trees like `b`; `preconditioner`, r -> M r, symmetric positive; `rtol`, relative
-    residual; `atol`, absolute floor in the same norm; `energy_stop`, a second, earlier criterion.
+    **Arguments:** `operator`, x -> A x on trees like `b`; `preconditioner`, r -> M r, symmetric positive; `rtol`,
+    relative residual; `atol`, absolute floor in the same norm; `energy_stop`, a second, earlier criterion.
 
-    **Returns:** a `Solution` with x, and `steps`, `residual` (relative) and `energy_drop` (of the last steps) in its stats.
+    **Returns:** a `Solution` with x, and `steps`, `residual` (relative) and `energy_drop` (of the last steps) in its
+    stats.
 
     **Source:** Hestenes and Stiefel 1952, doi 10.6028/jres.049.044.
     """
