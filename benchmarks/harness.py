@@ -1,4 +1,5 @@
-"""Runs suites of benchmarks: times compiled functions, asks peers in their own process, and writes one table and one JSON.
+"""Runs suites of benchmarks: times compiled functions, asks peers in their own process, and writes one table and one
+JSON.
 
 Times are medians over repeats with their interquartile range; `cpu_s` is process time over all threads, which a busy
 machine disturbs least, and is what ratios are made of. Compiling is timed apart, with the compilation cache off.

@@ -19,9 +19,9 @@ NAMES = ("active", "binder", "pore")
 class Coating(eqx.Module):
     """How carbon-binder sits on the particles.
 
-    The coat at a point is lambda m(x) ((1 - b) w + b (d_sharp - d_blunt) / log 2): a film of even thickness, and bridges
-    where two surfaces are near each other, both scaled by the local binder content m(x) and by one lambda that makes the
-    total volume exact.
+    The coat at a point is lambda m(x) ((1 - b) w + b (d_sharp - d_blunt) / log 2): a film of even thickness, and
+    bridges where two surfaces are near each other, both scaled by the local binder content m(x) and by one lambda that
+    makes the total volume exact.
 
     **Arguments:** `bridging`, b, the share that goes to bridges, 0 to 1; `width`, w, the bridging length over the mean
     particle radius; `sharpness`, the smoothing of the union of particles, in voxels; `reach`, how far from a particle

@@ -13,11 +13,11 @@ PARTS = ("active", "carbon", "binder")
 class Recipe(eqx.Module):
     """What goes into an electrode and what is done to it.
 
-    **Arguments:** `composition`, shape (3,), masses of active material, carbon and binder; only their ratios count, so a
-    derivative in one is at constant ratio of the others; `densities`, shape (3,), kg/m3; `size`, distribution of the
+    **Arguments:** `composition`, shape (3,), masses of active material, carbon and binder; only their ratios count, so
+    a derivative in one is at constant ratio of the others; `densities`, shape (3,), kg/m3; `size`, distribution of the
     particle radii, m; `areal_loading`, dry coating, kg/m2; `dried_porosity`, of the film after drying, binder nanopores
-    included; `solids_content`, mass of solids over mass of slurry; `solvent_density`, kg/m3; `evaporation`, mass flux of
-    solvent, kg/m2/s; `gap`, closest distance of plate and collector in calendering, m; `salt`, concentration in the
+    included; `solids_content`, mass of solids over mass of slurry; `solvent_density`, kg/m3; `evaporation`, mass flux
+    of solvent, kg/m2/s; `gap`, closest distance of plate and collector in calendering, m; `salt`, concentration in the
     electrolyte, mol/m3.
     """
 

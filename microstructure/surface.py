@@ -2,9 +2,9 @@
 
 A shape is where the level set is negative. Everything is exact for plane surfaces and differentiable in the level set.
 
-Where two surfaces meet within a voxel the level set is flat, and a face would open or shut at once. `blur`, the least step
-of the level set across a voxel along each axis (its units are the level set's), spreads that event and leaves the mean
-place of a plane surface unchanged.
+Where two surfaces meet within a voxel the level set is flat, and a face would open or shut at once. `blur`, the least
+step of the level set across a voxel along each axis (its units are the level set's), spreads that event and leaves the
+mean place of a plane surface unchanged.
 """
 
 import math
@@ -43,7 +43,8 @@ def _ends(values: Array, axis: int) -> tuple[Array, Array]:
 
 
 def aperture(corners: Float[Array, "nx+1 ny+1 nz+1"], axis: int, blur: Array) -> Array:
-    """The area fraction of each voxel face normal to `axis` that lies inside the shape, from the plane through its corners.
+    """The area fraction of each voxel face normal to `axis` that lies inside the shape, from the plane through its
+    corners.
 
     **Arguments:** `corners`, the level set at the voxel corners; `axis`, 0, 1 or 2; `blur`, shape (3,), see above.
 

@@ -15,8 +15,8 @@ class Phases(eqx.Module):
 
     **Arguments:** `grid`, [`Grid`][]; `fractions`, shape (phases, nx, ny, nz), share of each voxel; `apertures`, three
     arrays of shapes (phases, nx+1, ny, nz), (phases, nx, ny+1, nz), (phases, nx, ny, nz+1), share of each voxel face;
-    `areas`, shape (phases, nx, ny, nz), area of the boundary of a phase in each voxel, m2; `names`, static. Fractions and
-    apertures sum to one over the phases.
+    `areas`, shape (phases, nx, ny, nz), area of the boundary of a phase in each voxel, m2; `names`, static. Fractions
+    and apertures sum to one over the phases.
     """
 
     grid: Grid
@@ -59,9 +59,9 @@ def nested(corners: tuple[Array, ...], grid: Grid, names: tuple[str, ...], blur:
 def from_labels(labels: np.ndarray, grid: Grid, names: dict[int, str], *, dtype=jnp.float32) -> Phases:
     """Phases of a label image.
 
-    A face between two phases belongs half to each, so that apertures sum to one; the harmonic mean of the conductivities
-    on its two sides then decides what crosses it. Areas come from the indicator smoothed over one voxel, because counted
-    faces overstate them by half.
+    A face between two phases belongs half to each, so that apertures sum to one; the harmonic mean of the
+    conductivities on its two sides then decides what crosses it. Areas come from the indicator smoothed over one voxel,
+    because counted faces overstate them by half.
 
     **Arguments:** `labels`, integers of shape (nx, ny, nz); `grid`; `names`, phase name by label.
     """

@@ -53,8 +53,8 @@ class Methods(eqx.Module):
 class Reference(eqx.Module):
     """What a derivative holds fixed: one sample of the electrode at a reference recipe.
 
-    **Arguments:** `draws`, unit draws of the sizes; `settled`, the packing of the dried film; `pairs`, which particles can
-    meet; `patches`, which corners they can reach; `shape`, of the grid, static.
+    **Arguments:** `draws`, unit draws of the sizes; `settled`, the packing of the dried film; `pairs`, which particles
+    can meet; `patches`, which corners they can reach; `shape`, of the grid, static.
     """
 
     draws: Float[Array, " n"]
@@ -89,10 +89,16 @@ def prepare(
     radii = sizes.sample(recipe.size, draws)
     film = settled_film(place, radii, recipe.box(radii))
     settled = raise_unless_successful(film, "The packing of the dried film")
+    return reference(recipe, draws, settled, shape, methods)
+
+
+def reference(recipe: Recipe, draws, settled: Packing, shape: tuple[int, int, int], methods: Methods) -> Reference:
+    """What goes with a settled packing: the pairs that can meet and the corners that each particle can reach."""
     pairs = candidate_pairs(settled, skin=0.7, per_particle=24)
-    pressed = np.asarray(jnp.minimum(settled.box, settled.box.at[0].set(recipe.gap)))
-    band = float(methods.coating.reach * jnp.mean(radii))
-    patches = rasterise.patches(np.asarray(radii), pressed / np.asarray(shape), band)
+    radii, box = np.asarray(settled.radii), np.asarray(settled.box)
+    pressed = np.asarray([min(box[0], float(recipe.gap)), *box[1:]])
+    band = float(methods.coating.reach) * float(np.mean(radii))
+    patches = rasterise.patches(radii, pressed / np.asarray(shape), band)
     return Reference(draws, settled, pairs, patches, shape)
 
 
@@ -128,7 +134,11 @@ def press(recipe: Recipe, dried: Packing, pairs: Pairs, methods: Methods) -> Sol
 
 def make(recipe: Recipe, reference: Reference, methods: Methods) -> Film:
     """Dries and calenders: recipe to particles."""
-    dried = _checked(dry(recipe, reference), "The dried film")
+    return finish(recipe, _checked(dry(recipe, reference), "The dried film"), reference, methods)
+
+
+def finish(recipe: Recipe, dried: Packing, reference: Reference, methods: Methods) -> Film:
+    """[`make`][] from the dried packing on. That of the reference recipe itself is the settled one."""
     content = _checked(migrate(recipe, methods), "Drying")
     pressed = _checked(press(recipe, dried, reference.pairs, methods), "Calendering")
     return Film(dried, content, pressed)
@@ -171,17 +181,21 @@ def masks(phases: Phases) -> Masks:
 
 def transport(phases: Phases, connected: Masks, methods: Methods) -> Properties:
     """Effective transport of electrolyte and electrons through the thickness, and what else the cell needs."""
+    (diffusivity, _), (conductivity, _) = through(phases, connected, methods)
+    return describe(phases, methods.made_of, diffusivity, conductivity)
+
+
+def through(phases: Phases, connected: Masks, methods: Methods):
+    """(Effective value, field) of electrolyte and of electrons through the thickness."""
     made_of, conduction = methods.made_of, methods.conduction
     liquid = effective.effective_conductivity(
         phases, made_of.for_electrolyte(phases), 0, connected.electrolyte, conduction
     )
     solid = effective.effective_conductivity(phases, made_of.for_electrons(phases), 0, connected.electrons, conduction)
-    diffusivity = _checked(liquid, "Transport in the electrolyte")[0]
-    conductivity = _checked(solid, "Transport of electrons")[0]
-    return _describe(phases, made_of, diffusivity, conductivity)
+    return _checked(liquid, "Transport in the electrolyte"), _checked(solid, "Transport of electrons")
 
 
-_describe = eqx.filter_jit(handover.properties)
+describe = eqx.filter_jit(handover.properties)
 
 
 @eqx.filter_jit

@@ -1,8 +1,8 @@
 """A geometric multigrid V-cycle for seven-point networks, to precondition conjugate gradients.
 
-Cells are joined two by two along each axis; the conductance of a coarse face is the sum of the fine faces that it covers
-divided by the growth of the distance across it, which is half the Galerkin sum of piecewise-constant transfer and
-converges twice as fast. Any size is coarsened: odd ones are padded with cells that conduct nothing.
+Cells are joined two by two along each axis; the conductance of a coarse face is the sum of the fine faces that it
+covers divided by the growth of the distance across it, which is half the Galerkin sum of piecewise-constant transfer
+and converges twice as fast. Any size is coarsened: odd ones are padded with cells that conduct nothing.
 """
 
 import equinox as eqx
@@ -24,7 +24,8 @@ class Level(eqx.Module):
 class VCycle(eqx.Module):
     """A symmetric V-cycle with Chebyshev-Jacobi smoothing, callable as a preconditioner.
 
-    **Arguments:** `levels`, fine to coarse; `degree`, smoothing steps before and after; `coarse_degree`, on the coarsest.
+    **Arguments:** `levels`, fine to coarse; `degree`, smoothing steps before and after; `coarse_degree`, on the
+    coarsest.
 
     **Source:** Adams et al. 2003, doi 10.1016/S0021-9991(03)00194-3, for polynomial smoothing.
     """

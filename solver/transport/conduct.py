@@ -14,8 +14,9 @@ from solver.numerics.solution import Result, Solution
 class Network(eqx.Module):
     """A conductor between plates at its two ends along axis 0, as conductances of voxel faces.
 
-    **Arguments:** `faces`, with `plate` the sum of the two links below; `low`, `high`, shape (ny, nz), links of the first
-    and last slice to the plates at potential 0 and 1; `length`, m; `area`, m2. Conductances in S (or m3/s for diffusion).
+    **Arguments:** `faces`, with `plate` the sum of the two links below; `low`, `high`, shape (ny, nz), links of the
+    first and last slice to the plates at potential 0 and 1; `length`, m; `area`, m2. Conductances in S (or m3/s for
+    diffusion).
     """
 
     faces: Faces
@@ -47,9 +48,9 @@ def for_gradients(rtol: float = 1e-6) -> Conduction:
 def conduct(network: Network, method: Conduction | None = None) -> Solution:
     """The effective conductivity of a network between plates, by the energy that it dissipates.
 
-    k_eff = (L / A) sum over faces of g (step of phi)^2, with phi = 0 and 1 on the plates. The error of the energy is the
-    square of that of the field, and its derivative in g is the squared step itself: no adjoint solve is needed, because
-    phi is stationary. First derivatives only: a second one would need the derivative of phi.
+    k_eff = (L / A) sum over faces of g (step of phi)^2, with phi = 0 and 1 on the plates. The error of the energy is
+    the square of that of the field, and its derivative in g is the squared step itself: no adjoint solve is needed,
+    because phi is stationary. First derivatives only: a second one would need the derivative of phi.
 
     **Arguments:** `network`, [`Network`][]; `method`, [`Conduction`][].
 
