@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from microstructure.grid import Grid
 from microstructure.voxel import Phases
-from solver.numerics.flux import Faces
+from solver.numerics.flux import Faces, pad
 from solver.numerics.solution import Result, Solution
 
 from .conduct import Conduction, Network, conduct
@@ -27,18 +27,22 @@ def _harmonic(k: Array, axis: int) -> Array:
     return jnp.where(total > 0, 2 * low * high / jnp.where(total > 0, total, 1), 0)
 
 
-def _network(k: Array, openings: tuple[Array, Array, Array], grid: Grid, axis: int) -> Network:
-    """The network along `axis` of conductivities `k` and open fractions of all faces, turned so that the flux is along
-    axis 0; conductances in units of (face area / spacing) along that axis, so that they are near one in float32."""
+def _network(k: Array, openings: tuple[Array, Array, Array] | None, grid: Grid, axis: int) -> Network:
+    """The network along `axis` of conductivities `k` and open fractions of all faces (`None`: all open), turned so that
+    the flux is along axis 0; in units of (face area / spacing) along that axis, so that it is near one in float32."""
     order = (axis, *[a for a in range(3) if a != axis])
     spacing = grid.spacing[jnp.asarray(order)]
     k = jnp.moveaxis(k, axis, 0)
-    openings = [jnp.moveaxis(openings[a], axis, 0) for a in order]
     # (area / distance) of faces along each turned axis over that along the flux.
     ratio = ((spacing[0] / spacing) ** 2).astype(k.dtype)
-    faces = [ratio[a] * _interior(openings[a], a) * _harmonic(k, a) for a in range(3)]
-    low, high = 2 * openings[0][0] * k[0], 2 * openings[0][-1] * k[-1]
-    plate = jnp.concatenate([low[None], jnp.zeros_like(k[1:-1]), high[None]])
+    faces = [ratio[a] * _harmonic(k, a) for a in range(3)]
+    low, high = 2 * k[0], 2 * k[-1]
+    if openings is not None:
+        openings = [jnp.moveaxis(openings[a], axis, 0) for a in order]
+        faces = [_interior(openings[a], a) * faces[a] for a in range(3)]
+        low, high = openings[0][0] * low, openings[0][-1] * high
+    n = k.shape[0]
+    plate = pad(low[None], 0, 0, n - 1) + pad(high[None], 0, n - 1, 0)  # one slice may have both plates
     return Network(Faces(*faces, plate), low, high, float(k.shape[0]), float(k.shape[1] * k.shape[2]))
 
 
@@ -76,8 +80,10 @@ def label_network(
     k = table[np.asarray(labels)]
     if mask is not None:
         k = np.where(mask, k, 0)
-    openings = tuple(jnp.ones(tuple(n + (a == b) for b, n in enumerate(k.shape)), dtype) for a in range(3))
-    return _network(jnp.asarray(k), openings, grid, axis)
+    return _build(jnp.asarray(k), None, grid, axis)
+
+
+_build = eqx.filter_jit(_network)
 
 
 def effective_conductivity(
