@@ -36,6 +36,24 @@ def _number(section, name, default, low, high, unit, factor, doc, variable=False
     return Key(section, name, "float", default, doc, low, high, unit, factor, variable)
 
 
+PARTS = ("active", "carbon", "binder")  # of the solid, in the order of `Recipe.composition`
+# What a [material] can say in each of the three roles: anything else would have no effect.
+EFFECT = {
+    "active": ("density_kg_m3", "electronic_conductivity_S_m", "youngs_modulus_GPa", "poisson_ratio"),
+    "carbon": ("density_kg_m3",),
+    "binder": (
+        "density_kg_m3",
+        "electronic_conductivity_S_m",
+        "youngs_modulus_GPa",
+        "poisson_ratio",
+        "nanoporosity",
+        "relative_diffusivity",
+    ),
+}
+# Sections that mean nothing where the structure comes from an image.
+RECIPE_SECTIONS = ("recipe.size", "drying", "calendering", "grid")
+RECIPE_KEYS = ("recipe.areal_loading_mg_cm2", "recipe.dried_porosity", "recipe.solids_content")
+
 OBJECTIVES = (
     "energy_2C_Wh_L",
     "energy_Wh_L",
@@ -62,9 +80,9 @@ KEYS: tuple[Key, ...] = (
     _number(
         "electrolyte", "concentration_mol_m3", 1000.0, 100.0, 3000.0, "mol/m3", 1.0, "lithium salt in the pores", True
     ),
-    _number("cell", "n_to_p_ratio", 1.10, 0.8, 2.0, "", 1.0, "areal capacity, negative over positive electrode"),
-    _number("cell", "lower_cutoff_V", 2.5, 2.0, 4.0, "V", 1.0, "voltage that ends a discharge"),
-    _number("cell", "upper_cutoff_V", 4.2, 3.5, 4.6, "V", 1.0, "voltage of the charged cell"),
+    _number("cell", "n_to_p_ratio", 1.10, 1.0, 2.0, "", 1.0, "usable areal capacity, negative over positive"),
+    _number("cell", "lower_cutoff_V", 2.5, 2.5, 3.9, "V", 1.0, "voltage that ends a discharge"),
+    _number("cell", "upper_cutoff_V", 4.2, 4.05, 4.35, "V", 1.0, "voltage at rest of the charged cell"),
     Key("grid", "shape", "shape", [96, 64, 64], "voxels along x (thickness), y, z", 8, 2048),
     Key("grid", "particles", "int", 400, "active-material particles", 20, 200000),
     Key("run", "realisations", "int", 1, "packing seeds to repeat over", 1, 1000),
@@ -87,12 +105,29 @@ KEYS: tuple[Key, ...] = (
 
 MATERIAL_KEYS: tuple[Key, ...] = (
     _number("material", "density_kg_m3", None, 500.0, 25000.0, "kg/m3", 1.0, "density"),
-    _number("material", "electronic_conductivity_S_m", None, 0.0, 1e8, "S/m", 1.0, "electronic conductivity"),
-    _number("material", "specific_capacity_mAh_g", None, 1.0, 4000.0, "mAh/g", 3600.0, "usable specific capacity"),
-    _number("material", "youngs_modulus_GPa", None, 1e-3, 1000.0, "GPa", units.GPa, "Young's modulus"),
+    _number(
+        "material",
+        "electronic_conductivity_S_m",
+        None,
+        1e-8,
+        1e8,
+        "S/m",
+        1.0,
+        "of active material or carbon-binder",
+    ),
+    _number(
+        "material",
+        "youngs_modulus_GPa",
+        None,
+        1e-3,
+        1000.0,
+        "GPa",
+        units.GPa,
+        "Young's modulus, active or binder",
+    ),
     _number("material", "poisson_ratio", None, 0.0, 0.49, "", 1.0, "Poisson ratio"),
-    _number("material", "nanoporosity", None, 0.0, 0.95, "", 1.0, "porosity of the carbon-binder"),
-    _number("material", "relative_diffusivity", None, 0.0, 1.0, "", 1.0, "of electrolyte in the nanopores"),
+    _number("material", "nanoporosity", None, 0.0, 0.95, "", 1.0, "of the carbon-binder, said of the binder"),
+    _number("material", "relative_diffusivity", None, 1e-4, 1.0, "", 1.0, "of electrolyte in the nanopores"),
 )
 
 BY_PATH = {key.path: key for key in KEYS}

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from statistics import NormalDist
 
 from mesode.job import Job, JobError
+from mesode.keys import EFFECT, PARTS, RECIPE_KEYS, RECIPE_SECTIONS
 from mesode.process import free_memory
 
 DENSITIES = {  # kg/m3, assumed: usual values in particle models of NMC electrodes
@@ -30,7 +32,7 @@ def density(job: Job, name: str) -> float:
 
 def volume_fractions(job: Job) -> dict[str, float]:
     """Volume fractions of the dry solid: active, carbon, binder; and `density`, kg/m3, of the solid."""
-    names = {part: job[f"recipe.{part}_material"] for part in ("active", "carbon", "binder")}
+    names = {part: job[f"recipe.{part}_material"] for part in PARTS}
     volumes = {part: job[f"recipe.composition.{part}"] / density(job, name) for part, name in names.items()}
     total = math.fsum(volumes.values())
     return {part: v / total for part, v in volumes.items()} | {"density": 1.0 / total}
@@ -43,6 +45,7 @@ def plan(job: Job) -> dict:
     gap, median = job.si("calendering.gap_um"), job.si("recipe.size.median_radius_um")
     particle = 4 / 3 * math.pi * median**3 * math.exp(4.5 * job["recipe.size.sigma"] ** 2)
     side = math.sqrt(job["grid.particles"] * particle / (thickness * solid["active"]))
+    largest = largest_radius(job)
     nx, ny, nz = job["grid.shape"]
     voxels = [gap / nx, side / ny, side / nz]
     return {
@@ -50,12 +53,41 @@ def plan(job: Job) -> dict:
         "dried_thickness_um": thickness / (1 - job["recipe.dried_porosity"]) * 1e6,
         "porosity_at_gap": 1 - thickness / gap,
         "lateral_size_um": side * 1e6,
+        "largest_diameter_um": 2e6 * largest,
         "voxel_size_um": [v * 1e6 for v in voxels],
         "voxels_per_median_diameter": 2 * median / max(voxels),
         "voxels": nx * ny * nz,
         "memory_GiB": memory(job) / 2**30,
         "stages": job["run.realisations"],
     }
+
+
+def largest_radius(job: Job) -> float:
+    """The largest radius, m, that the stratified draws of the job can give."""
+    spread, count = job["recipe.size.sigma"], job["grid.particles"]
+    low, high = (NormalDist().cdf(math.log(cut) / max(spread, 1e-9)) for cut in (0.3, 3.0))  # where sizes are cut
+    top = low + (high - low) * (1 - 0.02 / count)
+    return job.si("recipe.size.median_radius_um") * math.exp(spread * NormalDist().inv_cdf(min(top, 1 - 1e-12)))
+
+
+def material_errors(job: Job) -> list[str]:
+    """A sentence for each key of a material that the recipe uses and that has no effect in its role."""
+    errors = []
+    for name, fields in job.materials.items():
+        roles = [part for part in PARTS if job[f"recipe.{part}_material"] == name]
+        allowed = {key for role in roles for key in EFFECT[role]}
+        errors += [
+            f"`{key}` of [material.{name}] has no effect on the {' and '.join(roles)} material of a recipe; it takes "
+            f"{', '.join(sorted(allowed))}."
+            for key in fields
+            if roles and key not in allowed
+        ]
+    return errors
+
+
+def without_effect(job: Job) -> list[str]:
+    """The keys that were given and that an image leaves without effect."""
+    return sorted(p for p in job.given if p in RECIPE_KEYS or p.rsplit(".", 1)[0] in RECIPE_SECTIONS)
 
 
 def memory(job: Job, voxels: int | None = None) -> float:
@@ -82,10 +114,19 @@ def require_possible(job: Job, found: Mapping | None = None) -> dict:
                 f"The bounds {bounds[0]:g} to {bounds[1]:g} um of `calendering.gap_um` must lie between {low:.1f} and "
                 f"{dried:.1f} um at the loading of the job."
             )
-    thinnest = 4 * job["recipe.size.median_radius_um"]
-    if gap < thinnest and not errors:
-        errors.append(f"`calendering.gap_um` = {gap:g} is less than two particles ({thinnest:g} um); use smaller ones.")
-    errors += memory_errors(found["memory_GiB"])
+    largest, side = found["largest_diameter_um"], found["lateral_size_um"]
+    if gap < largest and not errors:
+        errors.append(
+            f"`calendering.gap_um` = {gap:g} is less than the largest particle ({largest:.3g} um across); choose a "
+            "wider gap, or a smaller `recipe.size.median_radius_um` or `recipe.size.sigma`."
+        )
+    if side < 2.1 * largest and not errors:
+        errors.append(
+            f"The piece of electrode would be {side:.3g} um wide, too narrow for particles of up to {largest:.3g} um "
+            f"across, which need {2.1 * largest:.3g} um; use more `grid.particles`, or a smaller "
+            "`recipe.size.median_radius_um`, `recipe.size.sigma` or `recipe.areal_loading_mg_cm2`."
+        )
+    errors += [*material_errors(job), *memory_errors(found["memory_GiB"])]
     if errors:
         raise JobError([f"{job.source}: {e}" for e in errors])
     return dict(found)

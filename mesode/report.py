@@ -9,6 +9,7 @@ from microstructure import store
 
 KPI_NAMES = {
     "areal_capacity_mAh_cm2": ("areal capacity", "mAh/cm²"),
+    "specific_capacity_mAh_g": ("specific capacity of the active material", "mAh/g"),
     "porosity": ("porosity", ""),
     "thickness_um": ("thickness", "µm"),
     "areal_loading_mg_cm2": ("areal loading", "mg/cm²"),

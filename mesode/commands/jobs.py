@@ -1,6 +1,7 @@
 """`mesode check` and `mesode run`: jobs from the file to the figures."""
 
 import json
+import math
 import pathlib
 
 from mesode import keys, plan
@@ -37,8 +38,8 @@ def run(options) -> dict:
     job = job_of(options)
     require_output(job["run.output"])
     found = _image_plan(job) if job.has_image else plan.require_possible(job)
-    warning = resolution_warning(found)
-    if warning:
+    warnings = warnings_of(job, found)
+    for warning in warnings:
         log(warning, quiet=options.quiet)
     process.configure(options.device)
     clock = process.CompileClock()
@@ -63,18 +64,23 @@ def check(options) -> dict | None:
         for name, value in found.items():
             text = " x ".join(f"{v:.4g}" for v in value) if isinstance(value, list) else f"{value:.5g}"
             print(f"  {name:28} {text}")
-    warning = resolution_warning(found)
-    if warning:
+    warnings = warnings_of(job, found)
+    for warning in warnings:
         log(warning, quiet=options.quiet)
-    return {"valid": True, "plan": found, "warnings": [warning] if warning else []}
+    return {"valid": True, "plan": found, "warnings": warnings}
 
 
-def resolution_warning(found) -> str | None:
-    """A sentence if the grid is too coarse for the particles."""
-    across = found.get("voxels_per_median_diameter")
-    if across is None or across >= 6:
-        return None
-    return f"The grid has only {across:.1f} voxels across the median particle; 6 or more are advised (`grid.shape`)."
+def warnings_of(job: Job, found) -> list[str]:
+    """Sentences about a job that works, but perhaps not as meant."""
+    out, across = [], found.get("voxels_per_median_diameter", math.inf)
+    if across < 6:
+        out.append(
+            f"The grid has only {across:.1f} voxels across the median particle; 6 or more are advised (`grid.shape`)."
+        )
+    idle = plan.without_effect(job) if job.has_image else []
+    if idle:
+        out.append(f"The structure comes from the image, so these keys have no effect: {', '.join(idle)}.")
+    return out
 
 
 def load_image(job: Job):
@@ -113,7 +119,9 @@ def _image_plan(job: Job) -> dict:
         "voxels": image.labels.size,
         "memory_GiB": plan.memory(job, image.labels.size) / 2**30,
     }
-    errors = plan.memory_errors(found["memory_GiB"])
+    errors = [*plan.material_errors(job), *plan.memory_errors(found["memory_GiB"])]
+    if job["run.realisations"] > 1:
+        errors.append("`run.realisations` must be 1 with an image, because there is only one structure to repeat.")
     if errors:
         raise JobError([f"{job.source}: {e}" for e in errors])
     return found

@@ -123,29 +123,29 @@ def open_circuit_voltage(cell: Cell, state_of_charge=1.0) -> Array:
     return voltage
 
 
-def full_at_upper_cutoff(cell: Cell) -> Cell:
+def full_at_upper_cutoff(cell: Cell, reach: float = 0.1) -> Cell:
     """`cell` with its full state moved, at constant lithium, to where the voltage at rest is the upper cut-off.
 
     Charge q leaves one electrode for the other, so each stoichiometry moves by q over its F c_max eps_act L. Found by
-    bisection within a tenth of the theoretical capacity; a modelling convention of the start, without derivative.
+    bisection within `reach` of the theoretical capacity. At fixed cut-off and ratio of capacities the stoichiometries
+    are the same whatever the structure, so that no derivative is lost.
     """
-    negative, positive = cell.negative, cell.positive
-    spans = [theoretical_capacity(e) / (e.stoichiometry_full - e.stoichiometry_empty) for e in (negative, positive)]
+    electrodes = lax.stop_gradient((cell.negative, cell.positive))
+    capacity = theoretical_capacity(electrodes[1])
+    widths = [jnp.abs(e.stoichiometry_full - e.stoichiometry_empty) / theoretical_capacity(e) for e in electrodes]
 
-    def moved(charge):
-        return [
-            e.stoichiometry_full - charge / abs(span) * sign
-            for e, span, sign in zip((negative, positive), spans, (1.0, -1.0), strict=True)
-        ]
+    def moved(charge, negative, positive):
+        first, second = (charge * width for width in widths)
+        return negative.stoichiometry_full - first, positive.stoichiometry_full + second
 
     def halve(_, ends):
         low, high = ends
         middle = 0.5 * (low + high)
-        x_n, x_p = moved(middle)
-        above = positive.material.potential(x_p) - negative.material.potential(x_n) > cell.upper_cutoff
+        x_n, x_p = moved(middle, *electrodes)
+        voltage = electrodes[1].material.potential(x_p) - electrodes[0].material.potential(x_n)
+        above = voltage > cell.upper_cutoff
         return jnp.where(above, middle, low), jnp.where(above, high, middle)
 
-    reach = 0.1 * theoretical_capacity(positive)
-    ends = jax.jit(lambda: lax.fori_loop(0, 60, halve, (-reach, reach)))()
-    x_n, x_p = moved(0.5 * (ends[0] + ends[1]))
-    return eqx.tree_at(lambda c: (c.negative.stoichiometry_full, c.positive.stoichiometry_full), cell, (x_n, x_p))
+    ends = lax.stop_gradient(jax.jit(lambda: lax.fori_loop(0, 60, halve, (-reach * capacity, reach * capacity)))())
+    full = moved(0.5 * (ends[0] + ends[1]), cell.negative, cell.positive)
+    return eqx.tree_at(lambda c: (c.negative.stoichiometry_full, c.positive.stoichiometry_full), cell, full)

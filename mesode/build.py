@@ -1,0 +1,78 @@
+"""A job as the values that the solver takes: its recipe and its methods."""
+
+import math
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+
+from mesode import plan
+from mesode.job import Job
+from mesode.keys import PARTS
+from microstructure.recipe import Recipe
+from microstructure.sizes import LogNormal
+from solver.cell.performance import Densities
+from solver.handover import CellDesign, PhaseProperties
+from solver.particles.bond import Binder
+from solver.particles.contact import ContactLaw
+from solver.pipeline import Methods
+from solver.transport.conduct import Conduction
+
+
+def recipe_of(job: Job) -> Recipe:
+    """The recipe of a job, in SI units."""
+    return Recipe(
+        size=LogNormal(job.si("recipe.size.median_radius_um"), math.exp(job["recipe.size.sigma"])),
+        composition=jnp.asarray([float(job[f"recipe.composition.{part}"]) for part in PARTS]),
+        densities=jnp.asarray([plan.density(job, job[f"recipe.{part}_material"]) for part in PARTS]),
+        areal_loading=job.si("recipe.areal_loading_mg_cm2"),
+        gap=job.si("calendering.gap_um"),
+        dried_porosity=float(job["recipe.dried_porosity"]),
+        solids_content=float(job["recipe.solids_content"]),
+        evaporation=job.si("drying.evaporation_flux_g_m2_s"),
+        salt=job.si("electrolyte.concentration_mol_m3"),
+    )
+
+
+def methods_of(job: Job, conduction: Conduction | None = None) -> Methods:
+    """The methods of a job: the materials of its recipe, what it says about them, and its cell.
+
+    **Arguments:** `conduction`, by default the one for values; a derivative needs
+    [`solver.transport.conduct.for_gradients`][].
+    """
+    active, _, film = (job.material_si(job[f"recipe.{part}_material"]) for part in PARTS)
+    return Methods(
+        contact=ContactLaw(**_given(active, modulus="youngs_modulus_GPa", poisson="poisson_ratio")),
+        bonds=Binder(**_given(film, modulus="youngs_modulus_GPa", poisson="poisson_ratio")),
+        made_of=PhaseProperties(
+            **_given(active, active_conductivity="electronic_conductivity_S_m"),
+            **_given(
+                film,
+                binder_conductivity="electronic_conductivity_S_m",
+                nanoporosity="nanoporosity",
+                nanopore_diffusivity="relative_diffusivity",
+            ),
+        ),
+        conduction=conduction or Conduction(),
+        design=CellDesign(
+            n_to_p=float(job["cell.n_to_p_ratio"]),
+            lower_cutoff=float(job["cell.lower_cutoff_V"]),
+            upper_cutoff=float(job["cell.upper_cutoff_V"]),
+        ),
+        densities=densities_of(job),
+    )
+
+
+def _given(material: Mapping[str, float], **names: str) -> dict[str, float]:
+    """The fields that a material of the job overrides, by the name of the solver's argument."""
+    return {argument: material[key] for argument, key in names.items() if key in material}
+
+
+def densities_of(job: Job) -> Densities:
+    """What the stack weighs: the densities of the recipe's materials, carbon and binder as they are mixed."""
+    masses = {part: float(job[f"recipe.composition.{part}"]) for part in PARTS}
+    rho = {part: plan.density(job, job[f"recipe.{part}_material"]) for part in PARTS}
+    inactive = masses["carbon"] + masses["binder"]
+    return Densities(
+        positive_active=rho["active"],
+        inactive=inactive / (masses["carbon"] / rho["carbon"] + masses["binder"] / rho["binder"]),
+    )
