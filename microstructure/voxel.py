@@ -102,6 +102,7 @@ def _smooth_to_corners(mask: Array) -> Array:
     return mask
 
 
+@eqx.filter_jit
 def smoothed_area(mask: Float[Array, "nx ny nz"], grid: Grid, *, steps: int = 24) -> Array:
     """The area of the boundary of a labelled phase in each voxel, m2, without the faces that the block itself cuts.
 

@@ -10,6 +10,8 @@ from solver.numerics.flux import Faces, apply, diagonal, difference, outflow
 from solver.numerics.linear import conjugate_gradients
 from solver.numerics.solution import Result
 
+SHAPE = (31, 17, 13)
+
 
 def _network(shape, seed=0, empty=0.3):
     """Random conductances over two decades; a part of the voxels conducts nothing."""
@@ -46,47 +48,53 @@ def test_what_leaves_one_voxel_enters_the_next():
         assert abs(jnp.sum(outflow(difference(field, axis), axis))) < 1e-14
 
 
-@pytest.mark.parametrize("shape", [(5, 3, 7), (1, 2, 9), (4, 4, 4)])
+@pytest.mark.parametrize("shape", [(5, 3, 7), (1, 2, 9)])
 def test_the_v_cycle_is_symmetric_and_positive(shape):
     faces = _network(shape, seed=3)
-    cycle = multigrid.build(faces, coarsest=2)
-    matrix = _dense(cycle, shape)
-    np.testing.assert_allclose(matrix, matrix.T, atol=1e-12 * np.abs(matrix).max())
+    matrix = _dense(multigrid.build(faces, coarsest=2), shape)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-14 * np.abs(matrix).max())
     conducts = np.asarray(diagonal(faces)).ravel() > 0
+    assert 0 < conducts.sum() < conducts.size
     values = np.linalg.eigvalsh(matrix[np.ix_(conducts, conducts)])
     assert values.min() > 1e-4 * values.max()
-    assert np.all(matrix[~conducts] == 0)
 
 
-def _steps(shape, faces=None):
-    faces = _network(shape) if faces is None else faces
-    x = jnp.asarray(np.random.default_rng(2).normal(size=shape))
+def test_the_v_cycle_is_symmetric_on_larger_odd_shapes():
+    faces = _network(SHAPE, seed=4)
+    rng = np.random.default_rng(6)
+    x, y = (jnp.asarray(rng.normal(size=SHAPE)) for _ in range(2))
+    cycled = jax.jit(lambda faces, a: multigrid.build(faces)(a))
+    one, other = float(jnp.vdot(x, cycled(faces, y))), float(jnp.vdot(y, cycled(faces, x)))
+    assert one == pytest.approx(other, rel=1e-12)
+    assert float(jnp.vdot(x, cycled(faces, x))) > 0
+
+
+@jax.jit
+def _solve(faces, x):
     b = apply(faces, x)
+    cycle = multigrid.build(faces)
+    solution = conjugate_gradients(lambda v: apply(faces, v), b, preconditioner=cycle, rtol=1e-10)
+    return solution, jnp.linalg.norm((b - apply(faces, solution.value)).ravel()) / jnp.linalg.norm(b.ravel())
 
-    def solve(faces, b):
-        return conjugate_gradients(lambda v: apply(faces, v), b, preconditioner=multigrid.build(faces), rtol=1e-10)
 
-    solution = jax.jit(solve)(faces, b)
+def _steps(faces):
+    x = jnp.asarray(np.random.default_rng(2).normal(size=faces.shape))
+    solution, residual = _solve(faces, x)
     assert solution.result == Result.successful
-    residual = np.asarray(b - apply(faces, solution.value))
-    assert np.linalg.norm(residual) < 1e-8 * np.linalg.norm(np.asarray(b))
+    assert residual < 1e-8
     return int(solution.stats["steps"])
 
 
-def test_odd_and_prime_sizes_converge_like_even_ones():
-    even, odd = _steps((32, 16, 16)), _steps((31, 17, 13))
-    print("steps", even, odd)
-    assert odd <= even + 4
-    assert even <= 30
+def _uniform(shape):
+    plate = np.zeros(shape)
+    plate[0] = plate[-1] = 2
+    return Faces(*(jnp.ones([n - (a == axis) for a, n in enumerate(shape)]) for axis in range(3)), jnp.asarray(plate))
 
 
-def test_steps_hardly_grow_with_size():
-    def uniform(n):
-        one = np.ones((n,) * 3)
-        plate = np.zeros_like(one)
-        plate[0] = plate[-1] = 2
-        return Faces(*(jnp.asarray(np.delete(one, 0, axis)) for axis in range(3)), jnp.asarray(plate))
-
-    steps = [_steps((n,) * 3, uniform(n)) for n in (8, 32)]
-    print("steps", steps)
-    assert steps[1] <= 1.5 * steps[0]
+def test_steps_hardly_depend_on_size_odd_or_even():
+    steps = {shape: (_steps(_uniform(shape)), _steps(_network(shape))) for shape in ((8, 8, 8), SHAPE, (32, 32, 32))}
+    print(steps)
+    uniform, rough = zip(*steps.values(), strict=True)
+    assert max(uniform) <= 15
+    assert max(rough) <= 26
+    assert max(uniform) <= min(uniform) + 4
