@@ -126,25 +126,27 @@ def ask_peer(name: str, question: dict, *, timeout: float = _TIMEOUT) -> dict:
         return {"peer": name, "not_run": last}
 
 
-def run(suites: Sequence[str] = (), *, peers: bool = True, say: Callable[[str], None] = lambda text: None) -> dict:
+def run(suites: Sequence[str] = (), *, peers: bool = True, done: Callable[[str, dict], None] = lambda *_: None) -> dict:
     """The record of the named suites, or of all: schema version, provenance, and a row for each case.
 
     A suite that fails is one row that says so, and the others still run.
+
+    **Arguments:** `done`, called with the name of each finished suite and the record so far, which may be kept.
     """
     names = list(dict.fromkeys(suites)) or list(SUITES)
     for name in names:
         require_suite(name)
     cached = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
-    rows = []
+    record = {"schema": SCHEMA, "provenance": _provenance(names), "load_average": {}, "cases": []}
     try:
         for name in names:
-            start = time.perf_counter()
-            rows += _suite(name, peers)
-            say(f"{name}: {time.perf_counter() - start:.0f} s")
+            record["cases"] += _plain(_suite(name, peers))
+            record["load_average"][name] = [round(load, 2) for load in os.getloadavg()]
+            done(name, record)
     finally:
         jax.config.update("jax_enable_compilation_cache", cached)
-    return {"schema": SCHEMA, "provenance": _provenance(names), "cases": _plain(rows)}
+    return record
 
 
 def require_suite(name: str) -> None:
@@ -173,7 +175,6 @@ def _provenance(names) -> dict:
         "x64": bool(jax.config.jax_enable_x64),
         "processor": processor(),
         "cores": os.cpu_count(),
-        "load_average": [round(x, 2) for x in os.getloadavg()],
         "system": f"{platform.system()} {platform.machine()}",
     }
 

@@ -16,8 +16,11 @@ def bench(options) -> dict:
     process.configure(options.device)
     from benchmarks import harness
 
-    record = harness.run(options.suite, say=lambda text: log(text, quiet=options.quiet))
-    harness.write(record, output)
+    def keep(name, record):
+        harness.write(record, output)
+        log(f"suite {name} done", quiet=options.quiet)
+
+    record = harness.run(options.suite, done=keep)
     if not options.json:
         print(harness.table(record))
         log(f"written to {output}", quiet=options.quiet)
