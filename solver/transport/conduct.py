@@ -61,18 +61,23 @@ def conduct(network: Network, method: Conduction | None = None) -> Solution:
     """
     method = Conduction() if method is None else method
     solution = _solve(lax.stop_gradient(network), method)
-    field = lax.stop_gradient(solution.value)
-    scale = network.length / network.area
-    conductivity = scale * _energy(network, field)
+    return _outcome(network, lax.stop_gradient(solution))
+
+
+@eqx.filter_jit
+def _outcome(network: Network, solution: Solution) -> Solution:
+    """What [`conduct`][] returns, from the solved field."""
+    field, scale = solution.value, network.length / network.area
+    energy = _energy(network, field)
     flux_low, flux_high = _plate_fluxes(network, field)
     stats = {
         "steps": solution.stats["steps"],
         "residual": solution.stats["residual"],
-        "error_estimate": solution.stats["energy_drop"] / _safe(_energy(network, field)).astype(field.dtype),
+        "error_estimate": solution.stats["energy_drop"] / _safe(energy).astype(field.dtype),
         "flux_low": lax.stop_gradient(scale * flux_low),
         "flux_high": lax.stop_gradient(scale * flux_high),
     }
-    return Solution((conductivity, field), solution.result, stats)
+    return Solution((scale * energy, field), solution.result, stats)
 
 
 def _safe(x: Array) -> Array:

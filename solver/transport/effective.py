@@ -96,16 +96,20 @@ def effective_conductivity(
 
     **Returns:** a `Solution` of (conductivity, field with the flux along axis 0) with the stats of [`conduct`][].
     """
-    conductivities = jnp.asarray(conductivities)
-    # The largest conductivity is the unit, so that float32 keeps its digits whatever the units are.
-    largest = lax.stop_gradient(jnp.max(conductivities))
-    largest = jnp.where(largest > 0, largest, 1)
-    solution = conduct(_phase_network(phases, conductivities / largest, axis, mask), method)
+    network, unit = _scaled_network(phases, jnp.asarray(conductivities), axis, mask)
+    solution = conduct(network, method)
     value, field = solution.value
-    return Solution((value.astype(largest.dtype) * largest, field), solution.result, solution.stats)
+    return Solution((value.astype(unit.dtype) * unit, field), solution.result, solution.stats)
 
 
-_phase_network = eqx.filter_jit(phase_network)
+@eqx.filter_jit
+def _scaled_network(phases: Phases, conductivities: Array, axis: int, mask):
+    """The network with the largest conductivity as its unit, so that float32 keeps its digits; and that unit."""
+    largest = lax.stop_gradient(jnp.max(conductivities))
+    unit = jnp.where(largest > 0, largest, 1)
+    return phase_network(phases, conductivities / unit, axis, mask), unit
+
+
 conduct_network = eqx.filter_jit(conduct)
 
 
