@@ -1,4 +1,4 @@
-"""The main job as a user meets it: help, a cold and a warm `mesode run`, and the cost of a gradient through the chain."""
+"""The main job as a user meets it: help, a cold and a warm `mesode run`, and the cost of the gradient of the chain."""
 
 import json
 import math
