@@ -20,17 +20,24 @@ class Patches(eqx.Module):
     halves: tuple[tuple[int, int, int], ...] = eqx.field(static=True)
 
 
-def patches(radii: np.ndarray, spacing: np.ndarray, band: float, *, groups: int = 8, margin: float = 1.1) -> Patches:
+def patches(
+    radii: np.ndarray, spacing: np.ndarray, band: float, *, bounds=None, groups: int = 8, margin: float = 1.1
+) -> Patches:
     """The patches of spheres with `radii` on a grid of `spacing`, both concrete, m.
 
-    **Arguments:** `band`, how far outside a sphere its distance is wanted, m; `margin`, how much radii and spacing may
-    change before the patch is too small.
+    Half widths are even, so that seeds and neighbouring recipes mostly share them, and with them compiled code.
+
+    **Arguments:** `band`, how far outside a sphere its distance is wanted, m; `bounds`, what the sorted radii stay below
+    whatever the seed, m, by default themselves; `margin`, how much radii and spacing may change before the patch is too
+    small.
     """
-    order = np.argsort(np.asarray(radii))
-    members = [part for part in np.array_split(order, groups) if part.size]
-    reach = [(np.max(np.asarray(radii)[part]) + band) * margin / np.asarray(spacing) for part in members]
-    halves = tuple(tuple(int(np.ceil(r)) + 1 for r in row) for row in reach)
-    return Patches(tuple(jnp.asarray(part) for part in members), halves)
+    radii = np.asarray(radii)
+    order = np.argsort(radii)
+    highest = radii[order] if bounds is None else np.maximum(np.sort(np.asarray(bounds)), radii[order])
+    ranks = [part for part in np.array_split(np.arange(radii.size), groups) if part.size]
+    reach = [(highest[part[-1]] + band) * margin / np.asarray(spacing) for part in ranks]
+    halves = tuple(tuple(2 * int(np.ceil((r + 1) / 2)) for r in row) for row in reach)
+    return Patches(tuple(jnp.asarray(order[part]) for part in ranks), halves)
 
 
 class Union(eqx.Module):

@@ -94,11 +94,13 @@ def prepare(
 
 def reference(recipe: Recipe, draws, settled: Packing, shape: tuple[int, int, int], methods: Methods) -> Reference:
     """What goes with a settled packing: the pairs that can meet and the corners that each particle can reach."""
-    pairs = candidate_pairs(settled, skin=0.7, per_particle=24)
+    pairs = candidate_pairs(settled, skin=1.0, per_particle=32)
     radii, box = np.asarray(settled.radii), np.asarray(settled.box)
     pressed = np.asarray([min(box[0], float(recipe.gap)), *box[1:]])
     band = float(methods.coating.reach) * float(np.mean(radii))
-    patches = rasterise.patches(radii, pressed / np.asarray(shape), band)
+    # The largest radii that any seed can draw: then its patches do not depend on the seed, nor does compiled code.
+    bounds = sizes.sample(recipe.size, (jnp.arange(float(radii.size)) + 0.98) / radii.size)
+    patches = rasterise.patches(radii, pressed / np.asarray(shape), band, bounds=np.asarray(bounds))
     return Reference(draws, settled, pairs, patches, shape)
 
 
