@@ -20,9 +20,11 @@ def require(name: str, value, low: float = -np.inf, high: float = np.inf, *, uni
     array = np.asarray(value)
     if array.dtype.kind in "fiub" and np.all(np.isfinite(array)) and np.all((array >= low) & (array <= high)):
         return
+    array = np.atleast_1d(array)
     finite = array[~np.isfinite(array)] if array.dtype.kind == "f" else array[:0]
     outside = array[(array < low) | (array > high)] if array.dtype.kind in "fiub" else array.ravel()
     culprit = (finite if finite.size else outside).ravel()[0]
+    given = f"{culprit:g}{f' {unit}' if unit else ''}" if array.dtype.kind in "fiub" else repr(culprit.item())
     unit = f" {unit}" if unit else ""
     if np.isinf(low) and np.isinf(high):
         bounds = "be finite"
@@ -32,5 +34,5 @@ def require(name: str, value, low: float = -np.inf, high: float = np.inf, *, uni
         bounds = f"be at most {high:g}{unit}"
     else:
         bounds = f"lie between {low:g} and {high:g}{unit}"
-    message = f"Argument `{name}` must {bounds}, but {culprit:g}{unit} was given."
+    message = f"Argument `{name}` must {bounds}, but {given} was given."
     raise ValueError(f"{message} {hint}".strip())

@@ -1,6 +1,7 @@
 """Cut cells: from a level set at the voxel corners to apertures, volume fractions and interface areas.
 
-A shape is where the level set is negative. Everything is exact for plane surfaces and differentiable in the level set.
+A shape is where the level set is negative. Plane surfaces are cut where they lie (shares within 0.001), and everything
+is differentiable in the level set.
 
 Where two surfaces meet within a voxel the level set is flat, and a face would open or shut at once. `blur`, the least
 step of the level set across a voxel along each axis (its units are the level set's), spreads that event and leaves the
