@@ -27,26 +27,32 @@ class Pairs(eqx.Module):
 
 
 def _search(positions, radii, box, reach):
-    """Pairs (i, j, image, i to j) whose centres are nearer than (1 + reach) (Ri + Rj), each once, sorted by i."""
+    """Pairs (i, j, image, i to j), each once, whose surfaces are nearer than `reach` times Ri + Rj or its mean."""
     period = box[1:]
     if 4.2 * radii.max() > period.min():
         raise ValueError(
             f"Argument `box` must be at least {4.2e6 * radii.max():.3g} um wide for these particles, but it is "
             f"{1e6 * period.min():.3g} um. Use more or smaller particles."
         )
-    cutoff = min((1 + reach) * 2 * radii.max(), 0.499 * period.min())
     cells = np.floor(positions[:, 1:] / period).astype(int)
-    lateral = np.clip(positions[:, 1:] - period * cells, 0, np.nextafter(period, 0))
-    depth = positions[:, 0] - positions[:, 0].min()
-    # The tree is periodic along every axis: give axis 0 a period that the cutoff cannot bridge.
-    tree = cKDTree(np.column_stack([depth, lateral]), boxsize=[depth.max() + 2 * cutoff, *period])
-    couples = tree.query_pairs(cutoff, output_type="ndarray").reshape(-1, 2)
-    couples = couples[np.lexsort((couples[:, 1], couples[:, 0]))]
-    i, j = couples[:, 0], couples[:, 1]
-    image = -np.round((lateral[j] - lateral[i]) / period).astype(int) + cells[i] - cells[j]
+    lateral = positions[:, 1:] - period * cells
+    # All nine images, not only the nearest: two large particles can come to meet through the one that is farther now.
+    shifts = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1], indexing="ij"), axis=-1).reshape(-1, 2)
+    copies = (lateral[None] + (shifts * period)[:, None]).reshape(-1, 2)
+    everywhere = cKDTree(np.column_stack([np.tile(positions[:, 0], len(shifts)), copies]))
+    here = cKDTree(np.column_stack([positions[:, 0], lateral]))
+    found = here.query_ball_tree(everywhere, (1 + reach) * 2 * radii.max())
+    i = np.repeat(np.arange(len(radii)), [len(row) for row in found])
+    copy = np.concatenate([np.asarray(sorted(row), int) for row in found])
+    j, shift = copy % len(radii), shifts[copy // len(radii)]
+    once = j > i
+    i, j, shift = i[once], j[once], shift[once]
+    image = shift + cells[i] - cells[j]
     relative = positions[j] - positions[i]
     relative[:, 1:] += image * period
-    near = np.linalg.norm(relative, axis=1) < (1 + reach) * (radii[i] + radii[j])
+    total = radii[i] + radii[j]
+    # Small particles travel as far as the others, so their reach is that of a mean pair.
+    near = np.linalg.norm(relative, axis=1) < total + reach * np.maximum(total, 2 * radii.mean())
     return i[near], j[near], image[near], relative[near]
 
 
@@ -60,9 +66,9 @@ def candidate_pairs(
 ) -> Pairs:
     """Every pair that may come to touch between this packing and the same packing compressed along axis 0. Host only.
 
-    **Arguments:** `packing`, concrete; `skin`, a pair is listed when its surfaces are nearer than skin (Ri + Rj) now
-    or at any affine compression down to `compression`; `bond_reach`, a pair is bonded when its surfaces are nearer than
-    bond_reach min(Ri, Rj); `per_particle`, the capacity over the number of particles.
+    **Arguments:** `packing`, concrete; `skin`, a pair is listed when its surfaces are nearer than skin (Ri + Rj), or skin
+    times the mean of that, now or at any affine compression down to `compression`; `bond_reach`, a pair is bonded when
+    its surfaces are nearer than bond_reach min(Ri, Rj); `per_particle`, the capacity over the number of particles.
 
     **Raises:** `ValueError` when the capacity is too small.
     """

@@ -27,7 +27,7 @@ class Calendering(eqx.Module):
     """
 
     release: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e5)
-    newton: NewtonCG = eqx.field(default_factory=lambda: NewtonCG(tolerance=1e-13))
+    newton: NewtonCG = eqx.field(default_factory=lambda: NewtonCG(tolerance=1e-13, steps=200))
     load: int = eqx.field(static=True, default=10)
     unload: int = eqx.field(static=True, default=3)
 
