@@ -1,0 +1,133 @@
+"""The design of a recipe through the whole chain: a figure of merit of the cell, averaged over packing seeds."""
+
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from inverse.objective import EnergyDensity, Objective
+from inverse.problem import Impossible, Problem
+from inverse.space import Space
+from microstructure import sizes
+from microstructure.rasterise import Patches
+from microstructure.recipe import Recipe
+from microstructure.units import mAh_cm2, um
+from solver import pipeline
+from solver.cell.cell import theoretical_capacity
+from solver.pipeline import Masks, Methods, Properties, Reference
+
+LOWEST_POROSITY = 0.12  # below it the spheres overlap more than contact laws are made for
+GROUPS, GROWTH = 8, 1.02  # groups of the patches; how much a patch is larger than the largest design of the box needs
+
+
+class Sample(eqx.Module):
+    """One packing of a design and what a derivative around it holds fixed; `connected` is found each time if `None`."""
+
+    reference: Reference
+    connected: Masks | None
+
+
+class ChainProblem(Problem):
+    """A figure of merit at the end of the chain, over the variables of a recipe.
+
+    **Arguments:** `space`, whose base is a `Recipe`; `objective`; `methods`; `particles` and `shape`, of each sample.
+    """
+
+    space: Space
+    objective: Objective
+    methods: Methods
+    particles: int = eqx.field(static=True)
+    shape: tuple[int, int, int] = eqx.field(static=True)
+    halves: tuple[tuple[int, int, int], ...] = eqx.field(static=True)
+
+    def __init__(self, space: Space, objective=None, methods=None, particles: int = 240, shape=(32, 24, 24)):
+        self.space = space
+        self.objective = EnergyDensity() if objective is None else objective
+        self.methods = Methods() if methods is None else methods
+        self.particles, self.shape = particles, tuple(shape)
+        reach = float(self.methods.coating.reach)
+        self.halves = largest_patches(space, particles, self.shape, reach)
+
+    def prepare(self, x: Float[Array, " n"], seed: int) -> Sample:
+        """Packs and settles the particles at this design: the same key gives common random numbers."""
+        return self.sample(self.space(x), seed)
+
+    def sample(self, recipe: Recipe, seed: int) -> Sample:
+        """The sample of a recipe."""
+        reference = self.reference(recipe, seed)
+        return Sample(reference, pipeline.connections(recipe, reference, self.methods))
+
+    def reference(self, recipe: Recipe, seed: int) -> Reference:
+        """The settled packing of a recipe, its patches those of every design of the space."""
+        require_possible(recipe)
+        try:
+            reference = pipeline.prepare(recipe, jax.random.key(seed), self.particles, self.shape, self.methods)
+        except ValueError as error:  # the pair list is too small for so dense a packing
+            raise Impossible(str(error)) from error
+        patches = Patches(reference.patches.members, self.halves)
+        return eqx.tree_at(lambda r: r.patches, reference, patches, is_leaf=lambda v: isinstance(v, Patches))
+
+    def value(self, x: Float[Array, " n"], sample: Sample) -> Array:
+        """The figure at `x`, particles and percolating voxels of the sample held."""
+        return self.of_recipe(self.space(x), sample)
+
+    def value_and_grad(self, x: Float[Array, " n"], sample: Sample) -> tuple[Array, Float[Array, " n"]]:
+        """The figure and its derivative in the unit box."""
+        return jax.value_and_grad(lambda u: self.value(u, sample))(x)
+
+    def of_recipe(self, recipe: Recipe, sample: Sample) -> Array:
+        """The figure of a recipe near the one of the sample."""
+        found = self._properties(recipe, sample)
+        return self.objective(pipeline.assemble(found, recipe, self.methods), self.methods)
+
+    def measure(self, x: Float[Array, " n"], seed: int) -> dict[str, float]:
+        """The figure, porosity, thickness, areal capacity, tortuosity factor and surface area of the design."""
+        recipe = self.space(x)
+        found = self._properties(recipe, Sample(self.reference(recipe, seed), None))
+        cell = pipeline.assemble(found, recipe, self.methods)
+        return {
+            "objective": float(self.objective(cell, self.methods)),
+            "porosity": float(found.porosity),
+            "thickness_um": float(found.thickness) / um,
+            "areal_capacity_mAh_cm2": float(theoretical_capacity(cell.positive)) / mAh_cm2,
+            "tortuosity_factor_x": float(found.porosity / found.electrolyte_transport),
+            "specific_surface_area_per_m": float(found.specific_area),
+        }
+
+    def _properties(self, recipe: Recipe, sample: Sample) -> Properties:
+        return pipeline.electrode(recipe, sample.reference, sample.connected, self.methods)
+
+
+def largest_patches(space: Space, particles: int, shape, reach: float) -> tuple[tuple[int, int, int], ...]:
+    """Half widths of the patches that fit every seed and every design of the box, so that all share compiled code."""
+    shape = np.asarray(shape)
+    last = tuple(int(part[-1]) for part in np.array_split(np.arange(particles), GROUPS))
+    corners = itertools.product((0.0, 1.0), repeat=len(space.variables))
+    needed = [np.asarray(_reach(space, jnp.asarray(corner), last, reach)) * shape for corner in corners]
+    return tuple(tuple(int(np.ceil(GROWTH * r)) + 1 for r in row) for row in np.max(needed, axis=0))
+
+
+@eqx.filter_jit
+def _reach(space: Space, x, last: tuple[int, ...], reach: float) -> Array:
+    """How far the largest sphere of each group reaches, as a share of each side of the pressed box."""
+    recipe, particles = space(x), last[-1] + 1
+    radii = sizes.sample(recipe.size, (jnp.arange(float(particles)) + 0.5) / particles)
+    largest = sizes.sample(recipe.size, jnp.asarray([(i + 0.98) / particles for i in last]))  # of any stratified draw
+    box = recipe.box(radii)
+    box = box.at[0].set(jnp.minimum(box[0], recipe.gap))
+    return (largest[:, None] + reach * jnp.mean(radii)) / box
+
+
+def require_possible(recipe: Recipe) -> None:
+    """[`Impossible`][] unless the gap presses the dried film and leaves pores in it."""
+    solid, dried = float(jnp.sum(recipe.solid_thickness)), float(recipe.dried_thickness)
+    gap = float(recipe.gap)
+    low = solid / (1 - LOWEST_POROSITY)
+    if not low <= gap < dried:
+        raise Impossible(
+            f"A gap of {gap / um:.1f} um cannot be made at this loading: the film is {dried / um:.1f} um thick when "
+            f"dried, and below {low / um:.1f} um its porosity would be less than {LOWEST_POROSITY:g}."
+        )

@@ -1,0 +1,174 @@
+"""Design spaces: which numbers of a recipe are free, between which bounds, and how a unit box maps onto them."""
+
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from microstructure.checks import require
+from microstructure.recipe import PARTS
+
+
+class Affine(eqx.Module):
+    """value = low + (high - low) u."""
+
+    def value(self, u, low, high) -> Array:
+        """From the unit interval to the bounds."""
+        return low + (high - low) * u
+
+    def unit(self, value, low, high) -> Array:
+        """From the bounds to the unit interval."""
+        return (value - low) / (high - low)
+
+
+class Logarithmic(eqx.Module):
+    """ln value = ln low + (ln high - ln low) u, for what is positive and spans a factor rather than a distance."""
+
+    def value(self, u, low, high) -> Array:
+        """From the unit interval to the bounds."""
+        return low * jnp.exp(jnp.log(high / low) * u)
+
+    def unit(self, value, low, high) -> Array:
+        """From the bounds to the unit interval."""
+        return jnp.log(value / low) / jnp.log(high / low)
+
+
+class Leaf(eqx.Module):
+    """A variable that is one scalar leaf: `where(recipe)` is that leaf, as `equinox.tree_at` wants it."""
+
+    where: Callable = eqx.field(static=True)
+
+    def read(self, recipe) -> Array:
+        """The value of the leaf."""
+        return self.where(recipe)
+
+
+class Fraction(eqx.Module):
+    """A variable that is a mass fraction of a recipe: active material 0, carbon 1, binder 2.
+
+    The parts that are no variables share what is left in the ratio they have, so the fractions always sum to one.
+    """
+
+    index: int = eqx.field(static=True)
+
+    def read(self, recipe) -> Array:
+        """The mass fraction."""
+        return recipe.mass_fractions[self.index]
+
+
+class Variable(eqx.Module):
+    """A free number of a recipe.
+
+    **Arguments:** `name`; `unit`, of the numbers here, SI; `low`, `high`, bounds; `start`, between them; `place`, a
+    [`Leaf`][] or [`Fraction`][]; `transform`, [`Affine`][] or [`Logarithmic`][].
+    """
+
+    name: str = eqx.field(static=True)
+    unit: str = eqx.field(static=True)
+    low: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    high: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    start: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    place: Leaf | Fraction
+    transform: Affine | Logarithmic = eqx.field(default_factory=Affine)
+
+    def __check_init__(self):
+        require(f"{self.name}.low", self.low, unit=self.unit)
+        require(f"{self.name}.high", self.high, unit=self.unit)
+        low, high, start = float(self.low), float(self.high), float(self.start)
+        unit = f" {self.unit}" if self.unit else ""
+        if not low < high:
+            raise ValueError(f"Variable `{self.name}` must have low < high, but {low:g} and {high:g}{unit} were given.")
+        if isinstance(self.transform, Logarithmic) and low <= 0:
+            raise ValueError(
+                f"Variable `{self.name}` is logarithmic and must have a positive lower bound, but {low:g} was given."
+            )
+        require(f"start of {self.name}", start, low, high, unit=self.unit, hint="Widen the bounds or move the start.")
+        if isinstance(self.place, Fraction) and not (0 <= low and high < 1):
+            raise ValueError(
+                f"Variable `{self.name}` is a mass fraction and must be bounded within 0 and 1, but "
+                f"{low:g} to {high:g} were given."
+            )
+
+    def value(self, u) -> Array:
+        """The value at `u` of the unit interval."""
+        return self.transform.value(u, self.low, self.high)
+
+    def to_unit(self, value) -> Array:
+        """Where in the unit interval a value lies."""
+        return self.transform.unit(value, self.low, self.high)
+
+
+class Space(eqx.Module):
+    """The box of all [`Variable`][]s of a base recipe: a vector of the unit box in, a recipe out.
+
+    **Arguments:** `base`, whose other numbers are kept; `variables`.
+    """
+
+    base: PyTree
+    variables: tuple[Variable, ...] = eqx.field(converter=tuple)
+
+    def __check_init__(self):
+        names = self.names
+        if not names:
+            raise ValueError("A design space must have at least one variable, but none was given.")
+        if len(set(names)) < len(names):
+            raise ValueError(f"The variables of a design space must differ, but {', '.join(names)} were given.")
+        fractions = [v for v in self.variables if isinstance(v.place, Fraction)]
+        if len(fractions) == len(PARTS):
+            raise ValueError(
+                "At most two of the three mass fractions can be variables, since they sum to one, but three were given."
+            )
+        if fractions and sum(float(v.high) for v in fractions) >= 1:
+            raise ValueError("The upper bounds of the mass fractions must sum to less than 1, but they do not.")
+
+    def __call__(self, x: Float[Array, " n"]):
+        """The recipe at `x`, shape (n,), of the unit box."""
+        return self.insert(self.values(x))
+
+    def insert(self, values: Float[Array, " n"]):
+        """The recipe with the given values of the variables, in SI units."""
+        recipe, indices, fractions = self.base, [], []
+        for variable, value in zip(self.variables, values, strict=True):
+            if isinstance(variable.place, Fraction):
+                indices.append(variable.place.index)
+                fractions.append(value)
+            else:
+                recipe = eqx.tree_at(variable.place.where, recipe, value)
+        return with_fractions(recipe, indices, fractions) if indices else recipe
+
+    def values(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The values of the variables at `x`, in SI units."""
+        return jnp.stack([v.value(x[i]) for i, v in enumerate(self.variables)])
+
+    def locate(self, recipe) -> Float[Array, " n"]:
+        """Where in the unit box a recipe lies; outside of it for values outside of the bounds."""
+        return jnp.stack([v.to_unit(v.place.read(recipe)) for v in self.variables])
+
+    @property
+    def start(self) -> Float[Array, " n"]:
+        """The start in the unit box."""
+        return jnp.stack([v.to_unit(v.start) for v in self.variables])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the variables."""
+        return tuple(v.name for v in self.variables)
+
+    def at_bounds(self, x, margin: float = 1e-3) -> dict[str, str]:
+        """Which variables lie at a bound, and at which: `low` or `high`."""
+        x = np.asarray(x)
+        sides = {n: "low" if u <= margin else "high" for n, u in zip(self.names, x, strict=True)}
+        return {n: sides[n] for n, u in zip(self.names, x, strict=True) if u <= margin or u >= 1 - margin}
+
+
+def with_fractions(recipe, indices: Sequence[int], fractions: Sequence[Array]):
+    """The recipe with some mass fractions set, the other parts sharing the rest in the ratio they have."""
+    old = recipe.mass_fractions
+    free = np.isin(np.arange(len(PARTS)), indices)
+    chosen = jnp.stack([jnp.asarray(f) for f in fractions])
+    others = jnp.where(free, 0.0, old)
+    composition = others * ((1 - jnp.sum(chosen)) / jnp.sum(others))
+    composition = composition.at[np.asarray(indices)].set(chosen)
+    return eqx.tree_at(lambda r: r.composition, recipe, composition)
