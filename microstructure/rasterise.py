@@ -27,9 +27,9 @@ def patches(
 
     Half widths are even, so that seeds and neighbouring recipes mostly share them, and with them compiled code.
 
-    **Arguments:** `band`, how far outside a sphere its distance is wanted, m; `bounds`, what the sorted radii stay below
-    whatever the seed, m, by default themselves; `margin`, how much radii and spacing may change before the patch is too
-    small.
+    **Arguments:** `band`, how far outside a sphere its distance is wanted, m; `bounds`, what the sorted radii stay
+    below whatever the seed, m, by default themselves; `margin`, how much radii and spacing may change before the patch
+    is too small.
     """
     radii = np.asarray(radii)
     order = np.argsort(radii)

@@ -69,10 +69,14 @@ def from_labels(labels: np.ndarray, grid: Grid, names: dict[int, str], *, dtype=
     unknown = sorted(set(np.unique(labels).tolist()) - set(names))
     if unknown:
         raise ValueError(f"Argument `labels` holds the values {unknown}, for which `names` gives no phase.")
-    masks = [jnp.asarray(labels == label, dtype) for label in names]
+    masks = jnp.asarray(np.stack([labels == label for label in names]), dtype)
+    return _whole_voxels(masks, grid, tuple(names.values()))
+
+
+@eqx.filter_jit
+def _whole_voxels(masks: Array, grid: Grid, names: tuple[str, ...]) -> Phases:
     apertures = tuple(jnp.stack([_label_aperture(mask, axis) for mask in masks]) for axis in range(3))
-    areas = jnp.stack([smoothed_area(mask, grid) for mask in masks])
-    return Phases(grid, jnp.stack(masks), apertures, areas, tuple(names.values()))
+    return Phases(grid, masks, apertures, lax.map(lambda mask: smoothed_area(mask, grid), masks), names)
 
 
 def _label_aperture(mask: Array, axis: int) -> Array:

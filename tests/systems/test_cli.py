@@ -231,6 +231,13 @@ BAD_SETTINGS = {
     "run.output=a.txt": "must have the extension `.h5`",
     "run.output=no/a.h5": "does not exist",
     "image.path=no.tif": "does not exist",
+    "calendering.gapp_um=44": "did you mean `gap_um`?",
+    "calendering.gap_um=44e-6": "Did you mean 44 um?",
+    "grid.particles=60": "use more `grid.particles`",
+    "recipe.size.median_radius_um=14": "is less than the largest particle",
+    "material.NMC811.specific_capacity_mAh_g=200": "is no key of [material.NMC811]",
+    "material.NMC811.nanoporosity=0.3": "has no effect on the active material",
+    "cell.n_to_p_ratio=0.9": "must lie between 1 and 2",
 }
 
 
@@ -241,13 +248,37 @@ def test_bad_settings_are_one_sentence(capsys, tmp_path, setting):
     assert not list(tmp_path.iterdir())
 
 
-def test_bad_image_jobs(capsys, tmp_path):
+@pytest.mark.parametrize("command", JOB_COMMANDS)
+def test_bad_image_jobs(capsys, tmp_path, command):
+    def fails(*settings_and_text):
+        *settings, text = settings_and_text
+        _fails(capsys, [command, *(part for setting in settings for part in ("--set", setting))], text)
+
+    labels = _image()
+    data = (tmp_path / "image.tif").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(data[: len(data) // 2])
+    (tmp_path / "image.jpg").write_bytes(data)
+    tifffile.imwrite("flat.tif", np.zeros((8, 8), np.uint8))
+    np.save("nan.npy", np.full((4, 4, 4), np.nan))
+    np.save("plain.npy", labels)
+    np.save("four.npy", np.random.default_rng(0).integers(0, 4, (8, 8, 8)))
+    before = sorted(tmp_path.iterdir())
+    fails("image.path=cut.tif", "truncated")
+    fails("image.path=image.jpg", "extension `.jpg`")
+    fails("image.path=flat.tif", "2 axes")
+    fails("image.path=nan.npy", "NaN")
+    fails("image.path=image.tif", "image.labels.binder=5", "`image.labels.binder` = 5 does not occur")
+    fails("image.path=four.npy", "image.voxel_size_um=0.4", "holds the labels [3]")
+    fails("image.path=plain.npy", "does not say its voxel size")
+    fails("image.path=plain.npy", "image.voxel_size_um=80e6", "must lie between")
+    fails("image.path=image.tif", "run.realisations=3", "`run.realisations` must be 1 with an image")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_keys_that_an_image_leaves_without_effect_are_named(capsys):
     _image()
-    _fails(
-        capsys, ["check", "--set", "image.path=image.tif", "--set", "image.labels.binder=5"], "`image.labels.binder`"
-    )
-    np.save("plain.npy", np.random.default_rng(0).integers(0, 3, (8, 8, 8)))
-    _fails(capsys, ["check", "--set", "image.path=plain.npy"], "does not say its voxel size")
+    assert main(["check", "--set", "image.path=image.tif", "--set", "calendering.gap_um=50", "--json"]) == 0
+    assert "no effect: calendering.gap_um" in json.loads(capsys.readouterr().out)["warnings"][0]
 
 
 def test_transport(capsys):

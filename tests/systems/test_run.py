@@ -1,124 +1,214 @@
-"""The main job end to end, small: mass balances, the run file, stopping by TERM and resuming to the same numbers."""
+"""The main job end to end, small: files, mass balances, spread, refinement, stopping by TERM and resuming."""
 
 import json
 import os
+import pathlib
 import signal
-import subprocess
-import sys
-import time
 
 import h5py
 import jax
 import numpy as np
 import pytest
 
+from mesode import chain
+from mesode.build import recipe_of
 from mesode.cli import main
-from mesode.plan import DENSITIES
+from mesode.job import parse_job
 from microstructure import images, store
 from microstructure.units import faraday
 from solver.cell.library import chen_positive
 
-pytestmark = pytest.mark.slow
-
 SETTINGS = (
-    "grid.shape=[32,16,16]",
-    "grid.particles=150",
-    "recipe.size.median_radius_um=2.0",
-    "recipe.size.sigma=0.1",
-    "run.c_rates=[1.0]",
+    "grid.shape=[32,24,24]",
+    "grid.particles=240",
+    "recipe.size.median_radius_um=2.5",
+    "recipe.size.sigma=0.15",
+    "run.c_rates=[0.5]",
 )
 SMALL = [part for setting in SETTINGS for part in ("--set", setting)]
-LOADING_mg_cm2, ACTIVE = 14.0, 0.96
+KEYS = {
+    "areal_capacity_mAh_cm2",
+    "porosity",
+    "thickness_um",
+    "areal_loading_mg_cm2",
+    "tortuosity_factor",
+    "specific_surface_area_per_m",
+    "effective_electronic_conductivity_S_m",
+    "energy_Wh_kg",
+    "energy_Wh_L",
+    "average_voltage_V",
+    "capacity_retention_2C",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _here(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("run"))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(jax.config.jax_compilation_cache_dir))
+        yield
+
+
+def _run(capsys, *more, code=0):
+    """`mesode run` in this process, so that runs share compiled code: the exit code is checked, the JSON returned."""
+    assert main(["run", *SMALL, "--json", "--quiet", *more]) == code
+    return json.loads(capsys.readouterr().out)
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(jax.config.jax_compilation_cache_dir)
-    command = [sys.executable, "-m", "mesode.cli", "run", *SMALL, "--json", "--output", "run.h5"]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    return folder, json.loads(ended.stdout), store.read(folder / "run.h5")
+def small():
+    """The content of the run file of one small run."""
+    assert main(["run", *SMALL, "--quiet", "--output", "first.h5"]) == 0
+    return store.read("first.h5")
 
 
-def test_keys_of_json_and_files(small):
-    folder, out, run = small
-    assert {"kpis", "run_file", "report", "seconds", "compile_seconds"} <= set(out)
-    assert {
-        "areal_capacity_mAh_cm2",
-        "porosity",
-        "thickness_um",
-        "areal_loading_mg_cm2",
-        "tortuosity_factor",
-        "specific_surface_area_per_m",
-        "effective_electronic_conductivity_S_m",
-        "energy_Wh_kg",
-        "energy_Wh_L",
-        "average_voltage_V",
-        "capacity_retention_2C",
-    } <= set(out["kpis"])
-    assert sorted(p.name for p in folder.iterdir()) == ["run.h5", "run.html"]
-    assert (folder / "run.html").read_text().count("<img") == 5
-    assert {"job", "provenance", "kpis", "structure", "calendering", "drying", "discharge", "electrode"} <= set(run)
-    with h5py.File(folder / "run.h5") as file:
+def test_files_and_keys(small):
+    assert set(small["kpis"]) >= KEYS and set(small["kpis"]["tortuosity_factor"]) == set("xyz")
+    assert not os.path.exists("first.h5.checkpoint")
+    assert pathlib.Path("first.html").read_text(encoding="utf-8").count("<img") == 5
+    groups = {"job", "provenance", "kpis", "structure", "calendering", "drying", "discharge", "electrode", "transport"}
+    assert groups <= set(small)
+    with h5py.File("first.h5") as file:
         assert file["VTKHDF"].attrs["Type"] == b"ImageData"
 
 
 def test_mass_balances(small):
-    _, out, run = small
-    kpis, electrode = out["kpis"], run["electrode"]
-    assert kpis["areal_loading_mg_cm2"] == pytest.approx(LOADING_mg_cm2, rel=5e-3)
-    specific = kpis["areal_capacity_mAh_cm2"] / (LOADING_mg_cm2 * ACTIVE)  # Ah/g
-    chen = chen_positive()
-    window = float(chen.stoichiometry_empty - chen.stoichiometry_full)
-    content = float(chen.material.maximum_concentration) * faraday * window / 3600  # Ah/m3
-    assert specific == pytest.approx(content / DENSITIES["NMC811"] / 1000, rel=5e-3)
-    solid = electrode["active_fraction"] + electrode["binder_fraction"] * (1 - 0.47)
-    assert kpis["porosity"] == pytest.approx(1 - solid, abs=1e-6)
-    for stage in ("dried", "calendered"):
-        parts = [run["structure"][stage][f"fractions_{n}"] for n in ("pore", "active", "binder")]
+    kpis, electrode, job = small["kpis"], small["electrode"], parse_job(small["job"])
+    recipe = recipe_of(job)
+    assert kpis["areal_loading_mg_cm2"] == pytest.approx(14.0, rel=1e-6)
+    active = kpis["areal_loading_mg_cm2"] * job["recipe.composition.active"]  # mg/cm2
+    assert kpis["areal_capacity_mAh_cm2"] == pytest.approx(active * kpis["specific_capacity_mAh_g"] * 1e-3, rel=1e-6)
+    # the specific capacity is that of the material between full and empty, whatever the structure
+    chen, cell = chen_positive(), chain.cell_of(job, electrode)
+    window = float(cell.positive.stoichiometry_empty - cell.positive.stoichiometry_full)
+    content = float(chen.material.maximum_concentration) * faraday * window / 3.6  # mAh/m3
+    assert kpis["specific_capacity_mAh_g"] == pytest.approx(content / 4750.0 / 1000.0, rel=1e-6)
+    solid = float(np.sum(recipe.solid_thickness))
+    assert kpis["porosity"] == pytest.approx(1 - solid / (kpis["thickness_um"] * 1e-6), abs=1e-6)
+    stage = small["structure"]["calendered"]
+    held = {name: np.mean(stage[f"fractions_{name}"], dtype=float) for name in ("active", "binder", "pore")}
+    assert kpis["porosity"] == pytest.approx(1 - held["active"] - held["binder"] * (1 - 0.47), abs=1e-6)
+    assert kpis["thickness_um"] * 1e-6 == pytest.approx(float(small["calendering"]["thickness_m"][-1]), rel=1e-12)
+    for name in ("dried", "calendered"):
+        parts = [small["structure"][name][f"fractions_{n}"] for n in held]
         np.testing.assert_allclose(sum(parts), 1.0, atol=1e-5)
 
 
-def test_another_seed_or_recipe_changes_the_result(small, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for change in (["--seed", "1"], ["--set", "calendering.gap_um=50"]):
-        assert main(["run", *SMALL, *change, "--json"]) == 0
-        kpis = json.loads(capsys.readouterr().out)["kpis"]
-        assert kpis["tortuosity_factor"]["x"] != small[1]["kpis"]["tortuosity_factor"]["x"]
-    assert kpis["porosity"] > small[1]["kpis"]["porosity"] + 0.03
+def test_figures_make_sense(small):
+    kpis, curves = small["kpis"], small["discharge"]
+    assert sorted(curves) == ["0.5", "2"]
+    for curve in curves.values():  # nothing gives more than its theoretical capacity
+        assert 0.5 < float(curve["capacity_Ah_m2"]) / 10 / kpis["areal_capacity_mAh_cm2"] < 1.0
+    assert kpis["energy_2C_Wh_L"] < kpis["energy_Wh_L"] and 0.5 < kpis["capacity_retention_2C"] < 1.0
+    assert all(1.0 < tau < 5.0 for tau in kpis["tortuosity_factor"].values())
+    assert small["calendering"]["springback"] > 0
 
 
-def test_stopped_by_term_and_resumed_ends_at_the_same_numbers(small, tmp_path):
-    command = [sys.executable, "-m", "mesode.cli", "run", *SMALL, "--json", "--output", "run.h5"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    checkpoint = tmp_path / "run.h5.checkpoint"
-    while not checkpoint.exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate()
-    assert process.returncode == 3 and "--resume" in err, err
-    assert json.loads(out)["exit_code"] == 3
-    assert checkpoint.exists() and not (tmp_path / "run.h5").exists()
-    ended = subprocess.run([*command, "--resume"], cwd=tmp_path, capture_output=True, text=True)
-    assert ended.returncode == 0 and not checkpoint.exists()
-    assert json.loads(ended.stdout)["kpis"] == small[1]["kpis"]
+def test_realisations_have_a_spread_and_another_seed_another_result(small, capsys):
+    out = _run(capsys, "--set", "run.realisations=2", "--output", "two.h5")
+    run = store.read("two.h5")
+    assert out["spread"]["tortuosity_factor"]["x"] > 0 and out["spread"]["energy_2C_Wh_L"] > 0
+    assert run["realisations"]["0"]["kpis"] == small["kpis"]
+    assert run["realisations"]["1"]["kpis"]["tortuosity_factor"]["x"] != small["kpis"]["tortuosity_factor"]["x"]
+    assert "± over 2 packings" in pathlib.Path("two.html").read_text(encoding="utf-8")
 
 
+def test_faster_drying_changes_the_result(small, capsys):
+    out = _run(capsys, "--set", "drying.evaporation_flux_g_m2_s=5", "--output", "fast.h5")
+    assert np.ptp(store.read("fast.h5")["drying"]["binder"]) > 1.5 * np.ptp(small["drying"]["binder"])
+    assert out["kpis"]["tortuosity_factor"]["x"] != pytest.approx(small["kpis"]["tortuosity_factor"]["x"], rel=1e-3)
+    assert out["kpis"]["porosity"] == pytest.approx(small["kpis"]["porosity"], abs=1e-6)
+
+
+@pytest.mark.slow  # the finer spacing compiles the rasteriser anew
+def test_a_wider_gap_changes_the_result(small, capsys):
+    kpis = _run(capsys, "--set", "calendering.gap_um=46", "--output", "gap.h5")["kpis"]
+    assert kpis["porosity"] > small["kpis"]["porosity"] + 0.01
+    assert kpis["tortuosity_factor"]["x"] < small["kpis"]["tortuosity_factor"]["x"]
+
+
+def test_materials_reach_the_cell(small, capsys):
+    out = _run(
+        capsys,
+        "--set",
+        "material.NMC811.density_kg_m3=4500",
+        "--set",
+        "material.PVDF.electronic_conductivity_S_m=50",
+        "--output",
+        "material.h5",
+    )
+    before, after = small["kpis"], out["kpis"]
+    assert after["specific_capacity_mAh_g"] == pytest.approx(before["specific_capacity_mAh_g"] * 4750 / 4500, rel=1e-6)
+    assert after["effective_electronic_conductivity_S_m"] < 0.7 * before["effective_electronic_conductivity_S_m"]
+
+
+def test_stopped_by_term_and_resumed_ends_at_the_same_numbers(small, capsys, monkeypatch):
+    film = chain.film_stage
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return film(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(chain, "film_stage", interrupted)
+        out = _run(capsys, "--output", "stopped.h5", code=3)
+    assert out["exit_code"] == 3 and "--resume" in out["error"][0]
+    assert os.path.exists("stopped.h5.checkpoint") and not os.path.exists("stopped.h5")
+    monkeypatch.setattr(chain, "packing_stage", None)  # it must not run again
+    monkeypatch.setattr(chain, "film_stage", None)
+    out = _run(capsys, "--output", "stopped.h5", "--resume")
+    assert out["kpis"] == small["kpis"] and not os.path.exists("stopped.h5.checkpoint")
+
+
+@pytest.mark.slow  # the command compiles its own discharge
 def test_discharge_of_a_run_file(small, capsys):
-    folder, _, run = small
-    assert main(["discharge", str(folder / "run.h5"), "--c-rate", "1", "--json"]) == 0
+    assert main(["discharge", "first.h5", "--c-rate", "2", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
-    assert again["end_time_s"] == pytest.approx(run["discharge"]["1"]["time_s"][-1], rel=1e-9)
+    assert again["end_time_s"] == pytest.approx(small["discharge"]["2"]["time_s"][-1], rel=1e-9)
 
 
-def test_image_without_a_path_is_refused_for_a_cell(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_image_without_a_path_is_refused_for_a_cell(capsys):
     labels = np.zeros((10, 10, 10), np.uint8)
     labels[:, :5] = 1
     labels[5] = 1  # a wall of active material across the pores
     labels[6, 5:] = 2
     images.write_tiff("wall.tif", labels, (4e-7,) * 3)
-    assert main(["run", "--set", "image.path=wall.tif"]) == 2
+    assert main(["run", "--set", "image.path=wall.tif", "--output", "wall.h5"]) == 2
     assert "no path for electrolyte" in capsys.readouterr().err
-    assert not (tmp_path / "mesode_run.h5").exists()
+    assert not os.path.exists("wall.h5") and not os.path.exists("wall.h5.checkpoint")
+
+
+@pytest.mark.slow
+def test_an_image_runs_like_a_recipe(small, capsys):
+    """The small run's own structure, as labels: the same porosity to a voxel's share, a cell, a report."""
+    stage = small["structure"]["calendered"]
+    names = ("pore", "active", "binder")
+    labels = np.argmax([stage[f"fractions_{n}"] for n in names], axis=0).astype(np.uint8)
+    images.write_tiff("structure.tif", labels, tuple(stage["spacing_m"]))
+    assert main(["run", "--set", "image.path=structure.tif", "--json", "--quiet", "--output", "image.h5"]) == 0
+    kpis = json.loads(capsys.readouterr().out)["kpis"]
+    assert set(kpis) >= KEYS
+    share = [np.mean(labels == k) for k in range(3)]
+    assert kpis["porosity"] == pytest.approx(share[0] + 0.47 * share[2], rel=1e-6)
+    assert pathlib.Path("image.html").read_text(encoding="utf-8").count("<img") == 3
+
+
+@pytest.mark.slow
+def test_figures_converge_under_voxel_refinement(small, capsys):
+    """Halving the voxels twice: the second change is smaller than the first, and small."""
+    found = [small["kpis"]]
+    for scale in (2, 3):
+        shape = [scale * n for n in (32, 24, 24)]
+        found.append(_run(capsys, "--set", f"grid.shape={shape}", "--output", f"fine{scale}.h5")["kpis"])
+    flat = [{**k, "tau_x": k["tortuosity_factor"]["x"]} for k in found]
+    for key, allowed in {
+        "tau_x": 0.05,
+        "specific_surface_area_per_m": 0.05,
+        "effective_electronic_conductivity_S_m": 0.1,
+        "energy_2C_Wh_L": 0.005,
+        "capacity_retention_2C": 0.005,
+        "porosity": 1e-6,
+    }.items():
+        coarse, middle, fine = (k[key] for k in flat)
+        assert abs(fine / middle - 1) < allowed, key
+        assert abs(fine - middle) <= abs(middle - coarse) + 1e-9, key
