@@ -65,9 +65,9 @@ def begin(problem: Problem, method: Descent) -> State:
     x = problem.space.start
     n, steps = x.shape[0], method.steps
     history = {
-        "x": jnp.full((steps, n), jnp.nan),
-        "objective": jnp.full(steps, jnp.nan),
-        "gradient": jnp.full((steps, n), jnp.nan),
+        "x": jnp.full((steps, n), jnp.nan, x.dtype),
+        "objective": jnp.full(steps, jnp.nan, x.dtype),
+        "gradient": jnp.full((steps, n), jnp.nan, x.dtype),
         "retreats": jnp.zeros(steps),
     }
     nothing = jnp.asarray(-jnp.inf)

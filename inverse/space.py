@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from microstructure.checks import require
 from microstructure.recipe import PARTS
+from solver.numerics.real import real
 
 
 class Affine(eqx.Module):
@@ -67,9 +68,9 @@ class Variable(eqx.Module):
 
     name: str = eqx.field(static=True)
     unit: str = eqx.field(static=True)
-    low: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    high: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    start: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    low: Float[Array, ""] = eqx.field(converter=real)
+    high: Float[Array, ""] = eqx.field(converter=real)
+    start: Float[Array, ""] = eqx.field(converter=real)
     place: Leaf | Fraction
     transform: Affine | Logarithmic = eqx.field(default_factory=Affine)
 

@@ -99,6 +99,12 @@ def test_the_space_works_under_jit():
     np.testing.assert_allclose(one.gap, other.gap, rtol=1e-14)
 
 
+def test_numbers_have_a_type_of_their_own():
+    # Weakly typed ones would compile everything behind the space twice: at the start, and after the first step.
+    assert not space(carbon()).start.weak_type
+    assert not space().values(jnp.asarray([0.5, 0.5])).weak_type
+
+
 def test_which_bounds_are_touched():
     assert space().at_bounds([0.0, 0.5]) == {"gap": "low"}
     assert space().at_bounds([0.5, 1.0]) == {"loading": "high"}
