@@ -18,7 +18,7 @@ from mesode.record import Stage
 from solver.numerics.solution import SolveError
 from solver.transport.conduct import for_gradients
 
-GRADIENT_COST = 2.5  # of a value and gradient with its sample, in values: measured 1.5 to 2.5 for 240 particles
+GRADIENT_COST = 2.5  # of a value and gradient with its sample, in values with theirs: measured 1.5 to 2.5
 UNSEEN = 1_000_000  # added to the seed of the job for the packings on which a result is judged
 
 PLACES = {
@@ -59,11 +59,10 @@ def variables(job: Job, paths: Sequence[str]) -> list[Variable]:
     return [variable(job, p, BY_PATH[p].low, BY_PATH[p].high) for p in paths if job[p] > 0]
 
 
-def gradient_problem(job: Job, found: Sequence[Variable]) -> ChainProblem:
-    """The chain around the recipe of the job, with room for the steps of the differences."""
-    lengths = [v for v in found if not isinstance(v.place, Fraction)] or found[:1]
-    near = [(v.name, v.place.read(recipe_of(job)) / BY_PATH[v.name].factor) for v in lengths]
-    space = Space(recipe_of(job), [variable(job, p, float(v) * 0.97, float(v) * 1.03) for p, v in near])
+def gradient_problem(job: Job) -> ChainProblem:
+    """The chain around the recipe of the job, its patches with room for the steps of the differences."""
+    paths = ("calendering.gap_um", "recipe.areal_loading_mg_cm2", "recipe.size.median_radius_um")
+    space = Space(recipe_of(job), [variable(job, p, 0.97 * job[p], 1.03 * job[p]) for p in paths])
     return _problem(job, space, job["gradient.objective"])
 
 

@@ -98,9 +98,9 @@ KEYS: tuple[Key, ...] = (
     Key("gradient", "objective", "str", OBJECTIVES[0], "what is differentiated", choices=OBJECTIVES),
     Key("gradient", "variables", "strings", [], "keys to differentiate by; empty means all that can be"),
     Key("design", "objective", "str", OBJECTIVES[0], "what is maximised", choices=OBJECTIVES),
-    Key("design", "steps", "int", 8, "gradient steps", 1, 10000),
+    Key("design", "steps", "int", 10, "gradient steps", 1, 10000),
     Key("design", "samples", "int", 2, "packing seeds averaged in each step", 1, 256),
-    _number("design", "learning_rate", 0.15, 1e-4, 1.0, "", 1.0, "first steps, as a share of the range of a variable"),
+    _number("design", "learning_rate", 0.12, 1e-4, 1.0, "", 1.0, "first steps, as a share of the range of a variable"),
     Key("design", "unseen", "int", 8, "unseen packing seeds on which start and result are judged", 2, 256),
     Key(
         "design",

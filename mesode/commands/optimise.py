@@ -13,12 +13,12 @@ from mesode.record import Stage
 
 # What both commands do without a job file: examples/design.toml, with the built-in recipe of `mesode run`.
 BUILT_IN = """
-grid.shape = [32, 24, 24]
-grid.particles = 240
+grid.shape = [48, 24, 24]
+grid.particles = 320
 [design.variables]
 "calendering.gap_um" = [37.0, 62.0]
 "recipe.areal_loading_mg_cm2" = [8.0, 18.0]
-"recipe.size.median_radius_um" = [2.5, 4.0]
+"recipe.size.median_radius_um" = [2.0, 4.0]
 "electrolyte.concentration_mol_m3" = [600.0, 2000.0]
 """
 
@@ -30,7 +30,7 @@ def gradient(options) -> dict:
     from mesode import design_job as chain
 
     variables = chain.variables(job, job["gradient.variables"] or list(VARIABLES))
-    problem = chain.gradient_problem(job, variables)
+    problem = chain.gradient_problem(job)
     stages = chain.gradient_stages(job, problem, variables)
     state = _run(stages, job, output, options, "gradient")
     found = chain.judged(job, state, variables)
