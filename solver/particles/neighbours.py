@@ -66,9 +66,9 @@ def candidate_pairs(
 ) -> Pairs:
     """Every pair that may come to touch between this packing and the same packing compressed along axis 0. Host only.
 
-    **Arguments:** `packing`, concrete; `skin`, a pair is listed when its surfaces are nearer than skin (Ri + Rj), or skin
-    times the mean of that, now or at any affine compression down to `compression`; `bond_reach`, a pair is bonded when
-    its surfaces are nearer than bond_reach min(Ri, Rj); `per_particle`, the capacity over the number of particles.
+    **Arguments:** `packing`, concrete; `skin`, a pair is listed when its surfaces are nearer than skin (Ri + Rj), or
+    skin times the mean of that, now or at any affine compression down to `compression`; `bond_reach`, a pair is bonded
+    when its surfaces are nearer than bond_reach min(Ri, Rj); `per_particle`, the capacity over the number of particles.
 
     **Raises:** `ValueError` when the capacity is too small.
     """
