@@ -195,20 +195,23 @@ def test_an_image_runs_like_a_recipe(small, capsys):
 
 @pytest.mark.slow
 def test_figures_converge_under_voxel_refinement(small, capsys):
-    """Halving the voxels twice: the second change is smaller than the first, and small."""
+    """A half and a third of the voxel size: the second change is less than half the first, and small.
+
+    The specific area is the slowest: first order, because the gaps beside contacts are closed by about a voxel.
+    """
     found = [small["kpis"]]
     for scale in (2, 3):
         shape = [scale * n for n in (32, 24, 24)]
         found.append(_run(capsys, "--set", f"grid.shape={shape}", "--output", f"fine{scale}.h5")["kpis"])
     flat = [{**k, "tau_x": k["tortuosity_factor"]["x"]} for k in found]
     for key, allowed in {
-        "tau_x": 0.05,
-        "specific_surface_area_per_m": 0.05,
-        "effective_electronic_conductivity_S_m": 0.1,
-        "energy_2C_Wh_L": 0.005,
-        "capacity_retention_2C": 0.005,
+        "tau_x": 0.005,
+        "specific_surface_area_per_m": 0.065,
+        "effective_electronic_conductivity_S_m": 0.01,
+        "energy_2C_Wh_L": 0.004,
+        "capacity_retention_2C": 0.001,
         "porosity": 1e-6,
     }.items():
         coarse, middle, fine = (k[key] for k in flat)
         assert abs(fine / middle - 1) < allowed, key
-        assert abs(fine - middle) <= abs(middle - coarse) + 1e-9, key
+        assert abs(fine - middle) <= 0.5 * abs(middle - coarse) + 1e-9, key
