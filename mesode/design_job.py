@@ -19,6 +19,7 @@ from solver.numerics.solution import SolveError
 from solver.transport.conduct import for_gradients
 
 GRADIENT_COST = 2.5  # of a value and gradient with its sample, in values with theirs: measured 1.5 to 2.5
+HELD = 0.02  # of its range, within which a variable counts as held by its bound
 UNSEEN = 1_000_000  # added to the seed of the job for the packings on which a result is judged
 
 PLACES = {
@@ -199,6 +200,7 @@ def designed(job: Job, problem: ChainProblem, state: Mapping) -> dict:
         "objective_standard_error": mean["best"][1],
         "start_standard_error": mean["start"][1],
         "unseen_seeds": len(judged),
+        "failed_seeds": {name: int(np.sum(~np.isfinite(v))) for name, v in values.items()},
         "start": _shown(problem, problem.space.start) | _averages([j["start"] for j in judged]),
         "best": _averages([j["best"] for j in judged]),
     }
@@ -215,13 +217,13 @@ def designed(job: Job, problem: ChainProblem, state: Mapping) -> dict:
         "objective": mean["best"][0],
         "start": mean["start"][0],
         "metrics": metrics,
-        "bounds": problem.space.at_bounds(x),
+        "bounds": problem.space.at_bounds(x, HELD),
         "solves": {
             "gradients": steps * samples,
             "in_values": steps * samples * GRADIENT_COST,
             "random_search": _random(job) * samples,
         },
-        "history": history | {"names": list(names)},
+        "history": history | {"names": list(names), "unseen": values},
     }
 
 
@@ -231,7 +233,8 @@ def _gain(values, start) -> dict[str, float]:
 
 
 def _averages(rows: Sequence[Mapping]) -> dict[str, float]:
-    return {k: mean_and_error([float(r.get(k, math.nan)) for r in rows])[0] for k in rows[0]}
+    names = dict.fromkeys(k for row in rows for k in row)  # a packing that failed has its objective only
+    return {k: mean_and_error([float(r.get(k, math.nan)) for r in rows])[0] for k in names}
 
 
 def _shown(problem: ChainProblem, x) -> dict[str, float]:

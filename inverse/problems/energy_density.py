@@ -20,6 +20,8 @@ from solver.cell.cell import theoretical_capacity
 from solver.pipeline import Masks, Methods, Properties, Reference
 
 LOWEST_POROSITY = 0.12  # below it the spheres overlap more than contact laws are made for
+COMPRESSION = 0.6  # gap over dried thickness, down to which the pairs that may touch are listed
+WIDTH = 4.25  # of the sample, in largest radii: what the search for pairs needs, and a hundredth
 GROUPS, GROWTH = 8, 1.02  # groups of the patches; how much a patch is larger than the largest design of the box needs
 
 
@@ -62,7 +64,7 @@ class ChainProblem(Problem):
 
     def reference(self, recipe: Recipe, seed: int) -> Reference:
         """The settled packing of a recipe, its patches those of every design of the space."""
-        require_possible(recipe)
+        require_possible(recipe, self.particles)
         try:
             reference = pipeline.prepare(recipe, jax.random.key(seed), self.particles, self.shape, self.methods)
         except ValueError as error:  # the pair list is too small for so dense a packing
@@ -121,13 +123,26 @@ def _reach(space: Space, x, last: tuple[int, ...], reach: float) -> Array:
     return (largest[:, None] + reach * jnp.mean(radii)) / box
 
 
-def require_possible(recipe: Recipe) -> None:
-    """[`Impossible`][] unless the gap presses the dried film and leaves pores in it."""
-    solid, dried = float(jnp.sum(recipe.solid_thickness)), float(recipe.dried_thickness)
-    gap = float(recipe.gap)
-    low = solid / (1 - LOWEST_POROSITY)
+def require_possible(recipe: Recipe, particles: int) -> None:
+    """[`Impossible`][] unless the gap presses the dried film and leaves pores, and any draw of particles has room."""
+    solid, dried, gap, side, largest = (float(v) for v in _sizes(recipe, particles))
+    low = max(solid / (1 - LOWEST_POROSITY), COMPRESSION * dried)
     if not low <= gap < dried:
         raise Impossible(
             f"A gap of {gap / um:.1f} um cannot be made at this loading: the film is {dried / um:.1f} um thick when "
-            f"dried, and below {low / um:.1f} um its porosity would be less than {LOWEST_POROSITY:g}."
+            f"dried, and this packing can be pressed to {low / um:.1f} um."
         )
+    needed = WIDTH * largest
+    if side < needed:
+        raise Impossible(
+            f"The sample is {side / um:.1f} um wide at this loading and radius, but must be {needed / um:.1f} um for "
+            "its largest particles. Use more or smaller particles."
+        )
+
+
+@eqx.filter_jit
+def _sizes(recipe: Recipe, particles: int) -> tuple[Array, ...]:
+    radii = sizes.sample(recipe.size, (jnp.arange(float(particles)) + 0.5) / particles)
+    largest = sizes.sample(recipe.size, jnp.asarray([1 - 0.02 / particles]))[0]
+    gap = recipe.gap
+    return jnp.sum(recipe.solid_thickness), recipe.dried_thickness, gap, recipe.box(radii)[1], largest

@@ -13,12 +13,12 @@ from mesode.record import Stage
 
 # What both commands do without a job file: examples/design.toml, with the built-in recipe of `mesode run`.
 BUILT_IN = """
-grid.shape = [48, 24, 24]
-grid.particles = 320
+grid.shape = [40, 32, 32]
+grid.particles = 400
 [design.variables]
-"calendering.gap_um" = [37.0, 62.0]
+"calendering.gap_um" = [38.0, 62.0]
 "recipe.areal_loading_mg_cm2" = [8.0, 18.0]
-"recipe.size.median_radius_um" = [2.0, 4.0]
+"recipe.size.median_radius_um" = [2.5, 4.0]
 "electrolyte.concentration_mol_m3" = [600.0, 2000.0]
 """
 
@@ -113,6 +113,8 @@ def _print_design(found: Mapping) -> None:
     name, error = metrics["objective_name"], metrics["gain_standard_error_percent"]
     print(f"{name:36}{found['start']:10.4g} -> {found['objective']:10.4g}")
     print(f"{'gain on unseen seeds':36}{metrics['gain_percent']:10.2f} % ± {error:.2f} % (standard error)")
+    if failed := metrics["failed_seeds"]["best"]:
+        print(f"The result cannot be made or solved on {failed} of {metrics['unseen_seeds']} unseen packing seeds.")
     if "random_search" in metrics:
         print(f"{'random search at as many solves':36}{metrics['random_search']['gain_percent']:10.2f} %")
     print(f"{'run file':36}{found['run_file']}")

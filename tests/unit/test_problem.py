@@ -81,11 +81,15 @@ def test_what_is_below_the_noise_of_the_solvers_is_told():
 
 
 def test_recipes_that_cannot_be_made():
-    require_possible(recipe())
-    with pytest.raises(Impossible, match="A gap of 34.0 um cannot be made.*62.6 um thick.*below 35.6 um"):
-        require_possible(recipe(gap=34e-6))
+    require_possible(recipe(), 240)
+    with pytest.raises(Impossible, match="A gap of 37.0 um cannot be made.*62.6 um thick.*pressed to 37.6 um"):
+        require_possible(recipe(gap=37e-6), 240)
+    with pytest.raises(Impossible, match="pressed to 44.4 um"):  # 12 % of pores, where the film dries dense
+        require_possible(recipe(dried_porosity=0.4, areal_loading=0.175), 400)
     with pytest.raises(Impossible, match="A gap of 64.0 um"):
-        require_possible(recipe(gap=64e-6))
+        require_possible(recipe(gap=64e-6), 240)
+    with pytest.raises(Impossible, match="largest particles. Use more"):
+        require_possible(recipe(), 100)
 
 
 def test_patches_fit_every_seed_and_design():
