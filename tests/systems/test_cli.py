@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
@@ -53,16 +52,10 @@ def _fails(capsys, argv, *texts, code=2):
     assert len([line for line in err.splitlines() if line.startswith("mesode")]) == 1
 
 
-def test_help_is_instant_and_imports_nothing_heavy():
+def test_help_imports_nothing_heavy():
     code = "import sys, mesode.cli as c; c.build_parser().format_help(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"jax", "numpy", "h5py", "matplotlib", "equinox"} & set(loaded)
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "mesode.cli", "--help"], capture_output=True, check=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.3
 
 
 @pytest.mark.parametrize("command", COMMANDS)
