@@ -1,6 +1,8 @@
 """Descriptors of a label volume: fractions, percolation, interfaces, chords, profiles. Plain numpy, no derivatives."""
 
 import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,14 +18,51 @@ def volume_fractions(labels: np.ndarray) -> dict[int, float]:
     return {int(v): float(c) / labels.size for v, c in zip(values, counts, strict=True)}
 
 
+def clusters(mask: np.ndarray, periodic: Sequence[int] = ()) -> np.ndarray:
+    """Numbers the parts of a boolean image that connect through voxel faces; 0 where the mask is false.
+
+    **Arguments:** `periodic`, axes whose two sides are joined.
+    """
+    from scipy import ndimage
+    from scipy.sparse import coo_matrix, csgraph
+
+    pieces, count = ndimage.label(mask)
+    pairs = [np.stack([np.take(pieces, i, axis).ravel() for i in (0, -1)]) for axis in periodic]
+    if not pairs or not count:
+        return pieces
+    first, last = np.unique(np.concatenate(pairs, axis=1), axis=1)
+    joined = (first > 0) & (last > 0)
+    links = coo_matrix((np.ones(joined.sum()), (first[joined], last[joined])), (count + 1, count + 1))
+    return csgraph.connected_components(links, directed=False)[1][pieces]
+
+
+class Percolation(NamedTuple):
+    """What joins the two ends of an axis.
+
+    **Arguments:** `through`, (nx, ny, nz), the voxels of clusters that touch both ends; `fraction`, of them, and
+    `dead_end_fraction`, of clusters that touch one end only, both of the whole volume.
+    """
+
+    through: np.ndarray
+    fraction: float
+    dead_end_fraction: float
+
+
+def percolation(pieces: np.ndarray, axis: int) -> Percolation:
+    """The [`Percolation`][] of [`clusters`][] along `axis`."""
+    first, last = (np.unique(np.take(pieces, i, axis)) for i in (0, -1))
+    sizes = np.bincount(pieces.ravel())
+    touched = np.zeros(len(sizes), np.int8)
+    touched[first] += 1
+    touched[last] += 1
+    touched[0] = 0
+    fraction, dead_end = (float(sizes[touched == n].sum()) / pieces.size for n in (2, 1))
+    return Percolation((touched == 2)[pieces], fraction, dead_end)
+
+
 def percolating(mask: np.ndarray, axis: int) -> np.ndarray:
     """The part of `mask` (nx, ny, nz) that joins the first to the last slice of `axis` through faces."""
-    from scipy import ndimage
-
-    pieces, _ = ndimage.label(mask)
-    ends = np.moveaxis(pieces, axis, 0)
-    through = np.intersect1d(ends[0], ends[-1])
-    return np.isin(pieces, through[through > 0])
+    return percolation(clusters(mask), axis).through
 
 
 def specific_surface_area(mask: np.ndarray, spacing=1.0) -> float:

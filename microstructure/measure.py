@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from scipy import ndimage
 
+from . import labels
 from .voxel import Phases
 
 
@@ -23,20 +23,6 @@ def depth_profile(phases: Phases) -> Array:
     return jnp.mean(phases.fractions, axis=(2, 3))
 
 
-def clusters(mask: np.ndarray) -> np.ndarray:
-    """Numbers the parts of a boolean image that connect through voxel faces; 0 where the mask is false."""
-    return ndimage.label(mask)[0]
-
-
-def spanning(labels: np.ndarray, axis: int) -> np.ndarray:
-    """The voxels of clusters that touch both ends of the block along `axis`, as a boolean image."""
-    first, last = np.take(labels, 0, axis), np.take(labels, -1, axis)
-    through = np.zeros(labels.max() + 1, bool)
-    through[np.intersect1d(first, last)] = True
-    through[0] = False
-    return through[labels]
-
-
 def percolating(phases: Phases, members: tuple[int, ...], axis: int, *, threshold: float = 1e-3) -> np.ndarray:
     """The voxels through which a set of phases connects the two ends of the block along `axis`, as a boolean image.
 
@@ -45,4 +31,4 @@ def percolating(phases: Phases, members: tuple[int, ...], axis: int, *, threshol
     **Arguments:** `members`, positions of the phases that conduct; `threshold`, the share of a voxel below which it
     counts as empty.
     """
-    return spanning(clusters(np.asarray(phases.fractions[np.asarray(members)].sum(0)) > threshold), axis)
+    return labels.percolating(np.asarray(phases.fractions[np.asarray(members)].sum(0)) > threshold, axis)

@@ -10,10 +10,11 @@ import numpy as np
 from benchmarks import images
 from benchmarks.harness import against, aimed, ask_peer, case, compiled_of, repeated
 from microstructure.grid import Grid
-from microstructure.measure import clusters, spanning
+from microstructure.labels import percolating
 from solver.numerics.solution import raise_unless_successful
 from solver.transport.conduct import Conduction
-from solver.transport.effective import conduct_network, label_network
+from solver.transport.effective import conduct_network
+from solver.transport.network import label_network
 
 CASES = (
     ("spheres", 64, "pore"),
@@ -65,7 +66,7 @@ class _Stages:
         self.compiling = row
 
     def connected(self):
-        return spanning(clusters(self.mask), 0)
+        return percolating(self.mask, 0)
 
     def network(self, connected):
         return label_network(connected.astype(np.uint8), {1: 1.0}, self.grid, 0)

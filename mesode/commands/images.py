@@ -134,7 +134,8 @@ def solve(mask: np.ndarray, axis: int, spacing, tolerance: float) -> tuple[float
     from microstructure.grid import Grid
     from solver.numerics.solution import raise_unless_successful
     from solver.transport.conduct import Conduction
-    from solver.transport.effective import conduct_network, label_network
+    from solver.transport.effective import conduct_network
+    from solver.transport.network import label_network
 
     part = descriptors.percolating(mask, axis)  # floating islands carry nothing and only slow the solve down
     network = label_network(part.astype(np.uint8), {1: 1.0}, Grid(mask.shape, spacing), axis)

@@ -6,17 +6,59 @@ from jax import lax
 from jaxtyping import Array, Float
 
 
+class Plates(eqx.Module):
+    """The two ends of an axis linked to plates held at fixed values.
+
+    **Arguments:** `low`, `high`, conductances of the first and the last slice to their plates, of the shape of a slice
+    with 1 along the axis.
+    """
+
+    low: Array
+    high: Array
+
+    def outflow(self, field: Array, axis: int) -> Array:
+        """What leaves each voxel to plates held at zero."""
+        n = field.shape[axis]
+        low, high = self.low.astype(field.dtype), self.high.astype(field.dtype)
+        first, last = slice_of(field, axis, 0), slice_of(field, axis, n - 1)
+        return pad(low * first, axis, 0, n - 1) + pad(high * last, axis, n - 1, 0)
+
+    def diagonal(self, n: int, axis: int, dtype) -> Array:
+        return pad(self.low.astype(dtype), axis, 0, n - 1) + pad(self.high.astype(dtype), axis, n - 1, 0)
+
+
+class Wrap(eqx.Module):
+    """The two ends of an axis joined to each other: a periodic axis.
+
+    **Arguments:** `link`, conductances between the last and the first slice, of the shape of a slice with 1 along the
+    axis.
+    """
+
+    link: Array
+
+    def outflow(self, field: Array, axis: int) -> Array:
+        """What leaves each voxel through the joint."""
+        n = field.shape[axis]
+        flux = self.link.astype(field.dtype) * (slice_of(field, axis, 0) - slice_of(field, axis, n - 1))
+        return pad(flux, axis, 0, n - 1) - pad(flux, axis, n - 1, 0)
+
+    def diagonal(self, n: int, axis: int, dtype) -> Array:
+        link = self.link.astype(dtype) * int(n > 1)  # a single slice is joined to itself, and nothing flows
+        return pad(link, axis, 0, n - 1) + pad(link, axis, n - 1, 0)
+
+
 class Faces(eqx.Module):
-    """Conductances of a seven-point network: the faces between voxels, and the link of each voxel to a fixed value.
+    """Conductances of a seven-point network: the faces between voxels, and what lies at the two ends of each axis.
 
     **Arguments:** `x`, shape (nx-1, ny, nz); `y`, (nx, ny-1, nz); `z`, (nx, ny, nz-1), all in units of conductivity
-    times area over distance; `plate`, (nx, ny, nz), the conductance between a voxel and a plate held at zero.
+    times area over distance, booleans where a face is open or shut; `ends`, for each axis [`Plates`][], [`Wrap`][], or
+    `None` where nothing flows through.
     """
 
     x: Float[Array, "..."]
     y: Float[Array, "..."]
     z: Float[Array, "..."]
-    plate: Float[Array, "nx ny nz"]
+    ends: tuple[Plates | Wrap | None, Plates | Wrap | None, Plates | Wrap | None] = (None, None, None)
 
     @property
     def interior(self) -> tuple[Array, Array, Array]:
@@ -24,7 +66,12 @@ class Faces(eqx.Module):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return self.plate.shape
+        return self.y.shape[-3], self.x.shape[-2], self.x.shape[-1]
+
+
+def slice_of(array: Array, axis: int, index: int) -> Array:
+    """One slice of `array`, the axis kept."""
+    return lax.slice_in_dim(array, index, index + 1, axis=axis)
 
 
 def difference(field: Array, axis: int) -> Array:
@@ -47,15 +94,26 @@ def outflow(flux: Array, axis: int) -> Array:
 
 def apply(faces: Faces, field: Array) -> Array:
     """A field: the sum over faces of conductance times difference, in difference form (never a rounded diagonal)."""
-    out = faces.plate * field
-    for axis, conductance in enumerate(faces.interior):
-        out = out - outflow(conductance * difference(field, axis), axis)
+    out = jnp.zeros((), field.dtype)
+    for axis, (conductance, end) in enumerate(zip(faces.interior, faces.ends, strict=True)):
+        out = out - outflow(conductance.astype(field.dtype) * difference(field, axis), axis)
+        if end is not None:
+            out = out + end.outflow(field, axis)
     return out
 
 
-def diagonal(faces: Faces) -> Array:
-    """The diagonal of [`apply`][], for preconditioners only."""
-    out = faces.plate
-    for axis, conductance in enumerate(faces.interior):
+def diagonal(faces: Faces, dtype) -> Array:
+    """The diagonal of [`apply`][], for preconditioners only; computed where it is used, it costs no memory traffic."""
+    out = jnp.zeros((), dtype)
+    for axis, (conductance, end) in enumerate(zip(faces.interior, faces.ends, strict=True)):
+        conductance = conductance.astype(dtype)
         out = out + pad(conductance, axis, 0, 1) + pad(conductance, axis, 1, 0)
+        if end is not None:
+            out = out + end.diagonal(faces.shape[axis], axis, dtype)
     return out
+
+
+def over_diagonal(faces: Faces, residual: Array) -> Array:
+    """`residual` over the diagonal, zero where nothing conducts."""
+    d = diagonal(faces, residual.dtype)
+    return jnp.where(d > 0, residual / jnp.where(d > 0, d, 1), 0)

@@ -6,53 +6,44 @@ and converges twice as fast. Any size is coarsened: odd ones are padded with cel
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_batching import custom_vmap
 from jaxtyping import Array
 
-from .flux import Faces, apply, diagonal, pad
-
-
-class Level(eqx.Module):
-    """One level: its network and the inverse of its diagonal (zero where nothing conducts)."""
-
-    faces: Faces
-    inverse_diagonal: Array
+from .flux import Faces, apply, over_diagonal, pad
 
 
 class VCycle(eqx.Module):
     """A symmetric V-cycle with Chebyshev-Jacobi smoothing, callable as a preconditioner.
 
-    **Arguments:** `levels`, fine to coarse; `degree`, smoothing steps before and after; `coarse_degree`, on the
-    coarsest.
+    **Arguments:** `levels`, networks fine to coarse; `degree`, smoothing steps before and after; `coarse_degree`, on
+    the coarsest; `dtype`, in which it computes.
 
     **Source:** Adams et al. 2003, doi 10.1016/S0021-9991(03)00194-3, for polynomial smoothing.
     """
 
-    levels: tuple[Level, ...]
+    levels: tuple[Faces, ...]
     degree: int = eqx.field(static=True, default=3)
     coarse_degree: int = eqx.field(static=True, default=16)
+    dtype: jnp.dtype = eqx.field(static=True, default=jnp.float32)
 
     def __call__(self, residual: Array) -> Array:
-        return _descend(self, 0, residual)
+        return _descend(self, 0, residual.astype(self.dtype)).astype(residual.dtype)
 
 
-def build(faces: Faces, *, degree: int = 3, coarsest: int = 4) -> VCycle:
-    """The V-cycle of a network.
+def build(faces: Faces, *, degree: int = 3, coarsest: int = 4, dtype=jnp.float32) -> VCycle:
+    """The V-cycle of a network: in float32, which is enough to precondition float64.
 
     **Arguments:** `faces`, the fine network; `degree`, Chebyshev steps before and after each coarse correction;
-    `coarsest`, the largest side of the last level, in cells.
+    `coarsest`, the largest side of the last level, in cells; `dtype`, in which the cycle computes.
     """
-    levels = [_level(faces)]
-    while max(levels[-1].faces.shape) > coarsest:
-        levels.append(_level(_coarsen(levels[-1].faces)))
-    return VCycle(tuple(levels), degree)
-
-
-def _level(faces: Faces) -> Level:
-    d = diagonal(faces)
-    return Level(faces, jnp.where(d > 0, 1 / jnp.where(d > 0, d, 1), 0))
+    levels = [jax.tree.map(lambda g: g if g.dtype == jnp.bool_ else g.astype(dtype), faces)]
+    while max(levels[-1].shape) > coarsest:
+        levels.append(_coarsen(levels[-1], dtype))
+    return VCycle(tuple(levels), degree, dtype=dtype)
 
 
 def _even(array: Array, axis: int, n: int) -> Array:
@@ -74,16 +65,17 @@ def _sum_pairs(array: Array, shape, axes) -> Array:
     return array
 
 
-def _coarsen(faces: Faces) -> Faces:
-    shape = faces.shape
-    coarse = []
-    for axis, conductance in enumerate(faces.interior):
+def _coarsen(faces: Faces, dtype) -> Faces:
+    shape, coarse, ends = faces.shape, [], []
+    for axis, (conductance, end) in enumerate(zip(faces.interior, faces.ends, strict=True)):
+        others, halved = [a for a in range(3) if a != axis], 0.5 if shape[axis] > 1 else 1.0
+        conductance = conductance.astype(dtype)
         if shape[axis] > 1:
-            conductance = 0.5 * lax.slice_in_dim(conductance, 1, max(shape[axis] - 1, 1), 2, axis)
-        coarse.append(_sum_pairs(conductance, shape, [a for a in range(3) if a != axis]))
-    # A plate lies half a cell away along axis 0, so its distance doubles with the cell.
-    plate = _sum_pairs(faces.plate, shape, range(3)) * (0.5 if shape[0] > 1 else 1.0)
-    return Faces(*coarse, plate)
+            conductance = halved * lax.slice_in_dim(conductance, 1, max(shape[axis] - 1, 1), 2, axis)
+        coarse.append(_sum_pairs(conductance, shape, others))
+        # A plate lies half a cell away, and a joint is a face, so both distances double with the cell.
+        ends.append(jax.tree.map(lambda g, o=others, h=halved: h * _sum_pairs(g.astype(dtype), shape, o), end))
+    return Faces(*coarse, tuple(ends))
 
 
 def _restrict(residual: Array) -> Array:
@@ -111,38 +103,48 @@ def _chebyshev(degree: int, low: float, high: float) -> np.ndarray:
     return np.asarray(weights)
 
 
+@custom_vmap
+def _zero(x: Array) -> Array:
+    """Zero, but XLA cannot know."""
+    return jnp.isnan(x).astype(jnp.int32)
+
+
+@_zero.def_vmap
+def _zero_of_batch(_size, _batched, x: Array):
+    return jnp.any(jnp.isnan(x)).astype(jnp.int32), False  # one trip count for the batch, or each step is a select
+
+
 def _unfoldable(n: int, b: Array) -> Array:
     """`n` as a number that XLA cannot know: a loop of known short length is unrolled, and stencils then fuse and are
     computed again for every reader, at up to a hundred times the cost (measured on XLA CPU)."""
-    return n + jnp.isnan(b[0, 0, 0]).astype(jnp.int32)
+    return n + _zero(b[0, 0, 0])
 
 
-def _smooth(level: Level, weights: np.ndarray, x: Array, step: Array, b: Array) -> Array:
+def _smooth(faces: Faces, weights: np.ndarray, x: Array, step: Array, b: Array) -> Array:
     """One Chebyshev step for each row of `weights`, from `x` and the last step taken."""
     table = jnp.asarray(weights, b.dtype)
 
     def body(k, state):
         x, step = state
-        residual = b - apply(level.faces, x)
-        step = table[k, 0] * step + table[k, 1] * (level.inverse_diagonal * residual)
+        step = table[k, 0] * step + table[k, 1] * over_diagonal(faces, b - apply(faces, x))
         return x + step, step
 
     return lax.fori_loop(0, _unfoldable(len(weights), b), body, (x, step))[0]
 
 
-def _residual(level: Level, x: Array, b: Array) -> Array:
+def _residual(faces: Faces, x: Array, b: Array) -> Array:
     """b - A x, computed once however many readers it has."""
-    return lax.fori_loop(0, _unfoldable(1, b), lambda _, r: b - apply(level.faces, x), b)
+    return lax.fori_loop(0, _unfoldable(1, b), lambda _, r: b - apply(faces, x), b)
 
 
 def _descend(cycle: VCycle, depth: int, b: Array) -> Array:
     """The V-cycle from level `depth` down, from a zero guess: smooth, correct by the coarser level, smooth."""
-    level, coarsest = cycle.levels[depth], depth == len(cycle.levels) - 1
+    faces, coarsest = cycle.levels[depth], depth == len(cycle.levels) - 1
     degree, low = (cycle.coarse_degree, 0.02) if coarsest else (cycle.degree, 1.9 / 4)
     weights = _chebyshev(degree, low, 1.9)
-    step = jnp.asarray(weights[0, 1], b.dtype) * (level.inverse_diagonal * b)
-    x = _smooth(level, weights[1:], step, step, b)
+    step = jnp.asarray(weights[0, 1], b.dtype) * over_diagonal(faces, b)
+    x = _smooth(faces, weights[1:], step, step, b)
     if coarsest:
         return x
-    x = x + _prolong(_descend(cycle, depth + 1, _restrict(_residual(level, x, b))), b.shape)
-    return _smooth(level, weights, x, step, b)
+    x = x + _prolong(_descend(cycle, depth + 1, _restrict(_residual(faces, x, b))), b.shape)
+    return _smooth(faces, weights, x, step, b)

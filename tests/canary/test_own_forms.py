@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from solver.numerics import multigrid
-from solver.numerics.flux import Faces, apply, diagonal
+from solver.numerics.flux import Faces, Plates, apply, diagonal
 
 SHAPE = (7, 5, 3)  # odd, prime and unequal
 
@@ -18,9 +18,8 @@ def _faces(rng) -> Faces:
         return jnp.asarray(rng.random(shape) * (rng.random(shape) > 0.2))
 
     nx, ny, nz = SHAPE
-    plate = np.zeros(SHAPE)
-    plate[0], plate[-1] = rng.random((ny, nz)) + 0.1, rng.random((ny, nz)) + 0.1
-    return Faces(draw(nx - 1, ny, nz), draw(nx, ny - 1, nz), draw(nx, ny, nz - 1), jnp.asarray(plate))
+    plates = Plates(*(jnp.asarray(rng.random((1, ny, nz)) + 0.1) for _ in range(2)))
+    return Faces(draw(nx - 1, ny, nz), draw(nx, ny - 1, nz), draw(nx, ny, nz - 1), (plates, None, None))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,9 @@ def network():
 def _matrix(faces: Faces) -> np.ndarray:
     """The network as a dense matrix, one face at a time."""
     number = np.arange(np.prod(SHAPE)).reshape(SHAPE)
-    out = np.diag(np.asarray(faces.plate).ravel())
+    links = np.zeros(SHAPE)
+    links[0], links[-1] = faces.ends[0].low[0], faces.ends[0].high[0]
+    out = np.diag(links.ravel())
     for axis, conductance in enumerate(faces.interior):
         low = np.take(number, range(SHAPE[axis] - 1), axis).ravel()
         high = np.take(number, range(1, SHAPE[axis]), axis).ravel()
@@ -48,7 +49,7 @@ def test_stencil_equals_its_matrix(network):
     faces, x, _ = network
     matrix = _matrix(faces)
     np.testing.assert_allclose(np.asarray(jax.jit(apply)(faces, x)).ravel(), matrix @ np.asarray(x).ravel(), atol=2e-15)
-    np.testing.assert_allclose(np.asarray(diagonal(faces)).ravel(), np.diag(matrix), atol=1e-15)
+    np.testing.assert_allclose(np.asarray(diagonal(faces, float)).ravel(), np.diag(matrix), atol=1e-15)
 
 
 def test_stencil_compiled_equals_eager(network):
@@ -78,7 +79,7 @@ def test_stencil_over_many_fields_at_once(network):
 
 
 def _precondition(faces, x):
-    return multigrid.build(faces)(x)
+    return multigrid.build(faces, dtype=float)(x)
 
 
 def test_v_cycle_is_symmetric_and_positive(network):

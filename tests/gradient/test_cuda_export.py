@@ -12,7 +12,8 @@ from microstructure.grid import Grid, box_grid
 from microstructure.voxel import smoothed_area
 from solver.numerics.linear import linear_solve
 from solver.transport.conduct import conduct, for_gradients
-from solver.transport.effective import effective_conductivity, label_network
+from solver.transport.effective import effective_conductivity
+from solver.transport.network import label_network
 
 SHAPE = (9, 8, 7)
 

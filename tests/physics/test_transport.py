@@ -12,16 +12,17 @@ from scipy.sparse.linalg import spsolve
 
 from microstructure import measure
 from microstructure.grid import Grid
+from microstructure.labels import percolating
 from microstructure.voxel import from_labels
 from solver.numerics.solution import Result
 from solver.transport.conduct import Conduction, for_gradients
 from solver.transport.effective import (
     conduct_network,
     effective_conductivity,
-    label_network,
     succeeded,
     tortuosity_factor,
 )
+from solver.transport.network import label_network
 
 TIGHT = for_gradients(1e-12)
 
@@ -117,7 +118,7 @@ def test_prime_sizes_and_flat_voxels_agree_with_a_direct_solve(random_image, axi
     grid = Grid(image.shape, jnp.asarray([0.4e-6, 1.0e-6, 1.7e-6]))
     values = {0: 0.0, 1: 0.3, 2: 1.0}
     k = np.asarray([0.0, 0.3, 1.0])[image]
-    through = measure.spanning(measure.clusters(k > 0), axis)
+    through = percolating(k > 0, axis)
     wanted = direct(np.where(through, k, 0), grid.spacing, axis)
     for dtype, method, rtol in ((np.float64, TIGHT, 1e-10), (np.float32, for_gradients(), 1e-6)):
         network = label_network(image, values, grid, axis, through, dtype=dtype)
@@ -130,7 +131,7 @@ def test_prime_sizes_and_flat_voxels_agree_with_a_direct_solve(random_image, axi
 def test_the_mask_only_removes_what_carries_no_current(random_image):
     grid = cubes(PRIME)
     conducts = random_image == 2
-    through = measure.spanning(measure.clusters(conducts), 0)
+    through = percolating(conducts, 0)
     assert 0 < through.sum() < conducts.sum()
     values = [
         float(conduct_network(label_network(random_image, {2: 1.0}, grid, 0, mask, np.float64), TIGHT).value[0])
@@ -183,7 +184,7 @@ def test_the_energy_falls_monotonically_to_its_value(random_image):
 def test_no_path_is_zero_with_a_zero_derivative_and_says_so():
     image = np.ones(BLOCK, int)
     image[4] = 0
-    mask = measure.spanning(measure.clusters(image == 1), 0)
+    mask = percolating(image == 1, 0)
     assert not mask.any()
     solution = conduct_network(label_network(image, {1: 1.0}, cubes(BLOCK), 0, mask))
     assert solution.result == Result.no_path

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from microstructure import measure
 from microstructure.grid import Grid
+from microstructure.labels import percolating
 from solver.numerics.solution import Result
-from solver.transport.effective import conduct_network, label_network, tortuosity_factor
+from solver.transport.effective import conduct_network, tortuosity_factor
+from solver.transport.network import label_network
 
 RADIUS = 8.0  # voxels
 
@@ -40,7 +41,7 @@ def digest(mask):
 
 
 def solve(mask):
-    through = measure.spanning(measure.clusters(mask), 0)
+    through = percolating(mask, 0)
     grid = Grid(mask.shape, jnp.full(3, 1e-6))
     solution = conduct_network(label_network(mask.astype(np.uint8), {1: 1.0}, grid, 0, through))
     return solution, float(tortuosity_factor(mask.mean(), solution.value[0])), through.mean()

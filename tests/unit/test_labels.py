@@ -32,6 +32,29 @@ def test_percolation_needs_faces_and_both_ends():
     assert measure.percolating(mask, 2).sum() == 16 + 3 + 3  # the slab, the line through it and the piece on it
 
 
+def test_edges_do_not_connect_and_both_ends_are_needed():
+    mask = np.zeros((3, 3, 3), bool)
+    mask[0, 0, 0] = mask[1, 1, 0] = mask[2, 1, 0] = True
+    pieces = measure.clusters(mask)
+    assert pieces.max() == 2
+    found = measure.percolation(pieces, 0)
+    assert not found.through.any()
+    assert (found.fraction, found.dead_end_fraction) == (0.0, 3 / 27)
+    mask[0, 1, 0] = True
+    assert measure.percolation(measure.clusters(mask), 0).fraction == 4 / 27
+    assert not measure.percolating(np.zeros((3, 3, 3), bool), 0).any()
+
+
+def test_joined_sides_connect():
+    mask = np.zeros((4, 4, 4), bool)
+    mask[:2, 0, 1] = mask[2:, 3, 1] = True  # meets itself only through the side
+    mask[0, 0, 3] = True
+    assert not measure.percolating(mask, 0).any()
+    joined = measure.percolation(measure.clusters(mask, (1,)), 0)
+    assert joined.fraction == 5 / 64 - 1 / 64 and joined.dead_end_fraction == 1 / 64
+    assert not measure.percolation(measure.clusters(mask, (2,)), 0).through.any()
+
+
 def test_chords_profiles_fractions():
     mask = np.zeros((6, 3, 3), bool)
     mask[1:3] = mask[5] = True

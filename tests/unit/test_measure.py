@@ -41,14 +41,3 @@ def test_percolating_voxels_by_axis_and_threshold(phases):
     assert not measure.percolating(phases, (0,), 1).any()
     assert measure.percolating(phases, (0,), 1, threshold=1e-5).any()
     assert measure.percolating(phases, (0, 1), 2).all()
-
-
-def test_edges_do_not_connect_and_both_ends_are_needed():
-    mask = np.zeros((3, 3, 3), bool)
-    mask[0, 0, 0] = mask[1, 1, 0] = mask[2, 1, 0] = True
-    clusters = measure.clusters(mask)
-    assert clusters.max() == 2
-    assert not measure.spanning(clusters, 0).any()
-    mask[0, 1, 0] = True
-    assert measure.spanning(measure.clusters(mask), 0).sum() == 4
-    assert not measure.spanning(measure.clusters(np.zeros((3, 3, 3), bool)), 0).any()

@@ -6,25 +6,30 @@ import numpy as np
 import pytest
 
 from solver.numerics import multigrid
-from solver.numerics.flux import Faces, apply, diagonal, difference, outflow
+from solver.numerics.flux import Faces, Plates, Wrap, apply, diagonal, difference, outflow
 from solver.numerics.linear import conjugate_gradients
 from solver.numerics.solution import Result
 
 SHAPE = (31, 17, 13)
 
 
-def _network(shape, seed=0, empty=0.3):
-    """Random conductances over two decades; a part of the voxels conducts nothing."""
+def _network(shape, seed=0, empty=0.3, sides=(None, None)):
+    """Random conductances over two decades between plates; a part of the voxels conducts nothing."""
     rng = np.random.default_rng(seed)
     k = np.where(rng.random(shape) < empty, 0.0, 10 ** rng.uniform(-1, 1, shape))
     faces = []
     for axis in range(3):
         low, high = (np.take(k, np.arange(i, shape[axis] - 1 + i), axis) for i in (0, 1))
         faces.append(np.sqrt(low * high))
-    plate = np.zeros(shape)
-    plate[0] += 2 * k[0]
-    plate[-1] += 2 * k[-1]
-    return Faces(*map(jnp.asarray, faces), jnp.asarray(plate))
+    plates = Plates(jnp.asarray(2 * k[:1]), jnp.asarray(2 * k[-1:]))
+    return Faces(*map(jnp.asarray, faces), (plates, *sides))
+
+
+def _joined(shape, seed=0):
+    """The same, its sides joined to each other."""
+    rng = np.random.default_rng(seed)
+    links = (rng.random((shape[0], 1, shape[2])), rng.random((shape[0], shape[1], 1)))
+    return _network(shape, seed, sides=tuple(Wrap(jnp.asarray(link)) for link in links))
 
 
 def _dense(function, shape):
@@ -33,12 +38,14 @@ def _dense(function, shape):
     return np.asarray(jax.jit(jax.vmap(function))(eye)).reshape(size, size)
 
 
-def test_the_operator_is_symmetric_conservative_and_has_its_diagonal():
-    faces = _network((3, 4, 5))
+@pytest.mark.parametrize("make", [_network, _joined])
+def test_the_operator_is_symmetric_conservative_and_has_its_diagonal(make):
+    faces = make((3, 4, 5))
     matrix = _dense(lambda x: apply(faces, x), (3, 4, 5))
     np.testing.assert_array_equal(matrix, matrix.T)
-    np.testing.assert_allclose(np.diag(matrix), np.asarray(diagonal(faces)).ravel(), rtol=1e-15)
-    np.testing.assert_allclose(matrix.sum(1), np.asarray(faces.plate).ravel(), atol=1e-13)
+    np.testing.assert_allclose(np.diag(matrix), np.asarray(diagonal(faces, float)).ravel(), rtol=1e-15)
+    links = faces.ends[0].diagonal(3, 0, float) + jnp.zeros((3, 4, 5))
+    np.testing.assert_allclose(matrix.sum(1), np.asarray(links).ravel(), atol=1e-13)
     assert np.linalg.eigvalsh(matrix).min() > -1e-13
 
 
@@ -48,12 +55,12 @@ def test_what_leaves_one_voxel_enters_the_next():
         assert abs(jnp.sum(outflow(difference(field, axis), axis))) < 1e-14
 
 
-@pytest.mark.parametrize("shape", [(5, 3, 7), (1, 2, 9)])
-def test_the_v_cycle_is_symmetric_and_positive(shape):
-    faces = _network(shape, seed=3)
-    matrix = _dense(multigrid.build(faces, coarsest=2), shape)
+@pytest.mark.parametrize("make, shape", [(_network, (5, 3, 7)), (_network, (1, 2, 9)), (_joined, (5, 3, 7))])
+def test_the_v_cycle_is_symmetric_and_positive(make, shape):
+    faces = make(shape, seed=3)
+    matrix = _dense(multigrid.build(faces, coarsest=2, dtype=float), shape)
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-14 * np.abs(matrix).max())
-    conducts = np.asarray(diagonal(faces)).ravel() > 0
+    conducts = np.asarray(diagonal(faces, float)).ravel() > 0
     assert 0 < conducts.sum() < conducts.size
     values = np.linalg.eigvalsh(matrix[np.ix_(conducts, conducts)])
     assert values.min() > 1e-4 * values.max()
@@ -63,7 +70,7 @@ def test_the_v_cycle_is_symmetric_on_larger_odd_shapes():
     faces = _network(SHAPE, seed=4)
     rng = np.random.default_rng(6)
     x, y = (jnp.asarray(rng.normal(size=SHAPE)) for _ in range(2))
-    cycled = jax.jit(lambda faces, a: multigrid.build(faces)(a))
+    cycled = jax.jit(lambda faces, a: multigrid.build(faces, dtype=float)(a))
     one, other = float(jnp.vdot(x, cycled(faces, y))), float(jnp.vdot(y, cycled(faces, x)))
     assert one == pytest.approx(other, rel=1e-12)
     assert float(jnp.vdot(x, cycled(faces, x))) > 0
@@ -86,9 +93,9 @@ def _steps(faces):
 
 
 def _uniform(shape):
-    plate = np.zeros(shape)
-    plate[0] = plate[-1] = 2
-    return Faces(*(jnp.ones([n - (a == axis) for a, n in enumerate(shape)]) for axis in range(3)), jnp.asarray(plate))
+    plate = 2 * jnp.ones((1, *shape[1:]))
+    inner = (jnp.ones([n - (a == axis) for a, n in enumerate(shape)]) for axis in range(3))
+    return Faces(*inner, (Plates(plate, plate), None, None))
 
 
 def test_steps_hardly_depend_on_size_odd_or_even():

@@ -1,0 +1,170 @@
+"""From the voxels of an image to its effective transport: percolation first, then the solves. Outside `jit`."""
+
+from collections.abc import Mapping, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from microstructure.grid import Grid
+from microstructure.labels import Percolation, clusters, percolation
+from solver.numerics.solution import Solution, raise_unless_successful
+
+from .conduct import Conduction
+from .convention import Convention
+from .effective import conduct_all_axes, conduct_network
+from .network import Conductor, Layout, Resistances, along_all_axes, between_plates, conductor
+
+
+class Effective(eqx.Module):
+    """The effective transport of an image along one axis.
+
+    **Arguments:** `axis`; `conductivity`, in the unit of the conductivities given; `tortuosity_factor`, mean
+    conductivity of the voxels over it, infinite without a path; `volume_fraction`, of all that conducts,
+    `percolating_fraction` and `dead_end_fraction`, joined to both plates and to one, all of the whole volume;
+    `iterations`, `residual`; `error_estimate`, relative, of the conductivity; `flux_low`, `flux_high`, the currents at
+    the two plates as conductivities; `field`, (nx, ny, nz), potential from 0 to 1, NaN where nothing flows, or `None`.
+    """
+
+    axis: int = eqx.field(static=True)
+    conductivity: float
+    tortuosity_factor: float
+    volume_fraction: float
+    percolating_fraction: float
+    dead_end_fraction: float
+    iterations: int = 0
+    residual: float = 0.0
+    error_estimate: float = 0.0
+    flux_low: float = 0.0
+    flux_high: float = 0.0
+    field: np.ndarray | None = None
+
+
+def contact_resistances(labels, contacts: Mapping[tuple[int, int], float], low=0.0, high=0.0) -> Resistances:
+    """The [`Resistances`][] of faces between voxels of two labels, and of the contacts to the two plates.
+
+    **Arguments:** `labels`, (nx, ny, nz); `contacts`, by pairs of labels in any order, ohm m2 for S/m; `low`, `high`.
+    """
+    labels = np.asarray(labels)
+    table = np.zeros((int(labels.max()) + 1,) * 2, np.float32)
+    for (one, other), value in contacts.items():
+        table[one, other] = table[other, one] = value
+    faces = []
+    for axis in range(3):
+        n = labels.shape[axis]
+        low_side, high_side = (np.take(labels, range(i, n - 1 + i), axis) for i in (0, 1))
+        faces.append(jnp.asarray(table[low_side, high_side]))
+    return Resistances(tuple(faces), low, high)
+
+
+def effective_transport(
+    k: np.ndarray,
+    spacing=(1.0, 1.0, 1.0),
+    axes: Sequence[int] = (0, 1, 2),
+    *,
+    periodic: tuple[bool, bool, bool] = (False, False, False),
+    resistances: Resistances | None = None,
+    convention: Convention | None = None,
+    method: Conduction | None = None,
+    fields: bool = False,
+) -> list[Effective]:
+    """Effective conductivity and tortuosity factor of an image along `axes`.
+
+    **Arguments:** `k`, (nx, ny, nz), booleans or conductivities of the voxels in any unit, or (3, nx, ny, nz) along the
+    axes, as [`solver.transport.network.label_field`][] makes them; `spacing`, voxel edges; `periodic`, axes whose sides
+    are joined when they lie across the flux; `resistances`, [`contact_resistances`][]; `convention`, [`Convention`][];
+    `method`, [`Conduction`][]; `fields`, whether to keep the potentials.
+
+    **Raises:** `SolveError` when a solve did not reach its tolerance.
+    """
+    k, convention, method = np.asarray(k), convention or Convention(), method or Conduction()
+    live = (k if k.ndim == 3 else k.max(axis=0)) > 0
+    parts = _percolation(live, axes, periodic)
+    ready = [axis for axis in axes if parts[axis].fraction > 0]
+    solved, unit = {}, 1.0
+    if ready:
+        members = np.any([parts[axis].through for axis in ready], axis=0)
+        made, grid, unit = _conductor(k, members, spacing, resistances, method)
+        solved = _solve(made, grid, ready, Layout(tuple(periodic), convention.at_nodes), method)
+    means = [_means(k if k.ndim == 3 else k[axis], parts[axis].through, convention) for axis in axes]
+    return [
+        _report(axis, solved.get(axis), parts[axis], live, mean, unit, convention, fields)
+        for axis, mean in zip(axes, means, strict=True)
+    ]
+
+
+def _percolation(live: np.ndarray, axes, periodic) -> dict[int, Percolation]:
+    """Clusters are numbered once, unless the sides that are joined differ between the axes."""
+    pieces, found = {}, {}
+    for axis in axes:
+        joined = tuple(a for a in range(3) if periodic[a] and a != axis)
+        if joined not in pieces:
+            pieces[joined] = clusters(live, joined)
+        found[axis] = percolation(pieces[joined], axis)
+    return found
+
+
+def _means(k: np.ndarray, through: np.ndarray, convention: Convention) -> float:
+    return float(np.mean(np.where(through, k, 0) if convention.percolating else k, dtype=float))
+
+
+def _conductor(k, members, spacing, resistances, method: Conduction) -> tuple[Conductor, Grid, float]:
+    """The conductances of the voxels that take part, the largest conductivity as unit; booleans where one is enough."""
+    unit = float(k.max())
+    grid = Grid(members.shape, jnp.asarray(spacing, float))
+    cubes = np.ptp(np.asarray(spacing, float)) == 0
+    values = k[..., members]
+    if resistances is None and cubes and k.ndim == 3 and values.min() == unit and method.dtype == np.float32:
+        k = members
+    else:
+        k = np.where(members, k / unit if k.dtype != bool else k, 0).astype(method.dtype)
+    if resistances is not None:
+        resistances = jax.tree.map(lambda r: r * unit, resistances)
+    return _conductances(jnp.asarray(k), grid, resistances), grid, unit
+
+
+@eqx.filter_jit
+def _conductances(k, grid: Grid, resistances) -> Conductor:
+    return conductor(k, grid, None, resistances)
+
+
+def _solve(made: Conductor, grid: Grid, axes, layout: Layout, method: Conduction) -> dict[int, Solution]:
+    """One batched solve for all three axes where that pays and their sides are alike, else one for each.
+
+    A batch fills an accelerator with small volumes; on a CPU it costs 1.7 times the three solves one by one.
+    """
+    if len(axes) == 3 and layout == Layout() and jax.default_backend() != "cpu":
+        batch = conduct_all_axes(along_all_axes(made, grid), method)
+        return {axis: jax.tree.map(lambda leaf, a=axis: leaf[a], batch) for axis in axes}
+    return {axis: conduct_network(between_plates(made, grid, axis, layout), method) for axis in axes}
+
+
+def _report(axis, solution, part: Percolation, live, mean, unit, convention: Convention, fields: bool) -> Effective:
+    fractions = (float(np.mean(live)), part.fraction, part.dead_end_fraction)
+    if solution is None:
+        return Effective(axis, 0.0, np.inf, *fractions)
+    value, field = raise_unless_successful(solution, f"Transport along axis {'xyz'[axis]}")
+    scale = unit * convention.stretch(live.shape[axis])
+    conductivity, stats = float(value) * scale, solution.stats
+    return Effective(
+        axis,
+        conductivity,
+        mean / conductivity,
+        *fractions,
+        int(stats["steps"]),
+        float(stats["residual"]),
+        float(stats["error_estimate"]),
+        float(stats["flux_low"]) * scale,
+        float(stats["flux_high"]) * scale,
+        _shown(np.asarray(field), axis, part.through) if fields else None,
+    )
+
+
+def _shown(field: np.ndarray, axis: int, through: np.ndarray) -> np.ndarray:
+    """The field with the slices that are plates themselves, and nothing where nothing flows."""
+    if field.shape != through.shape:
+        width = [(1, 1) if a == axis else (0, 0) for a in range(3)]
+        field = np.pad(field, width)
+        field[tuple(-1 if a == axis else slice(None) for a in range(3))] = 1
+    return np.where(through, field, np.nan)
