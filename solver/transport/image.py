@@ -111,16 +111,16 @@ def _means(k: np.ndarray, through: np.ndarray, convention: Convention) -> float:
 
 def _conductor(k, members, spacing, resistances, method: Conduction) -> tuple[Conductor, Grid, float]:
     """The conductances of the voxels that take part, the largest conductivity as unit; booleans where one is enough."""
-    unit = float(k.max())
-    grid = Grid(members.shape, jnp.asarray(spacing, float))
-    cubes = np.ptp(np.asarray(spacing, float)) == 0
+    unit, spacing = float(k.max()), np.asarray(spacing, float)
+    grid = Grid(members.shape, spacing / spacing.max())  # only the shape of the voxels matters
+    cubes = np.ptp(spacing) == 0
     values = k[..., members]
     if resistances is None and cubes and k.ndim == 3 and values.min() == unit and method.dtype == np.float32:
         k = members
     else:
         k = np.where(members, k / unit if k.dtype != bool else k, 0).astype(method.dtype)
     if resistances is not None:
-        resistances = jax.tree.map(lambda r: r * unit, resistances)
+        resistances = jax.tree.map(lambda r: r * float(unit / spacing.max()), resistances)
     return _conductances(jnp.asarray(k), grid, resistances), grid, unit
 
 

@@ -95,7 +95,7 @@ def conductor(k, grid: Grid, openings=None, resistances: Resistances | None = No
             low, high = resistances.low.astype(dtype) / distance, resistances.high.astype(dtype) / distance
             plates = Plates(_in_series(plates.low, low / weight), _in_series(plates.high, high / weight))
             if resistances.faces is not None:
-                faces = _in_series(faces, resistances.faces[axis] / distance)
+                faces = _in_series(faces, resistances.faces[axis].astype(dtype) / distance)
         if openings is not None:
             outer = slice_of(openings[axis], axis, 0), slice_of(openings[axis], axis, n)
             faces = faces * lax.slice_in_dim(openings[axis], 1, n, axis=axis)

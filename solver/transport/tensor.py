@@ -50,9 +50,10 @@ def _correctors(faces: Faces, method: Conduction):
         return solution.value, solution.result, solution.stats
 
     fields, results, stats = lax.map(one, jnp.arange(3))
-    worst = results[0]
-    for axis in (1, 2):
-        worst = Result.where(worst == Result.successful, results[axis], worst)
+    first, *others = (jax.tree.map(lambda leaf, a=axis: leaf[a], results) for axis in range(3))
+    worst = first
+    for result in others:
+        worst = Result.where(worst == Result.successful, result, worst)
     return fields, worst, stats
 
 
@@ -89,10 +90,7 @@ def _tensor(faces: Faces, fields: Array, grid: Grid) -> Array:
 
 
 def _unit(grid: Grid) -> Array:
-    """From sums over faces of conductance times steps to a conductivity: V/h^2 is the unit of conductances."""
-    spacing = grid.spacing
-    smallest = jnp.min(spacing)
-    voxels = 1.0
-    for n in grid.shape:
-        voxels *= n
-    return spacing[:, None] ** 0 * (spacing[None, :] * spacing[:, None]) / (smallest**2 * voxels)
+    """From sums over faces of conductance times steps to conductivities; the unit of conductances is V / h^2."""
+    h = grid.spacing
+    nx, ny, nz = grid.shape
+    return h[:, None] * h[None, :] / (jnp.min(h) ** 2 * float(nx * ny * nz))

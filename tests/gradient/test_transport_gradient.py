@@ -11,6 +11,8 @@ from microstructure.voxel import Phases, nested
 from solver.numerics.flux import Faces, Plates, apply
 from solver.transport.conduct import Network, conduct, for_gradients
 from solver.transport.effective import effective_conductivity
+from solver.transport.electrode import blocking_resistance
+from solver.transport.network import conductor, field_network
 
 SHAPE = (7, 5, 6)
 TIGHT = for_gradients(1e-13)
@@ -158,3 +160,73 @@ def test_the_size_of_voxels_does_not_matter_only_their_shape(structure, of_struc
     total = float(jnp.vdot(gradient.grid.spacing, structure.grid.spacing))
     parts = np.asarray(gradient.grid.spacing * structure.grid.spacing)
     assert abs(total) < 1e-6 * np.abs(parts).max()
+
+
+@pytest.fixture(scope="module")
+def voxels():
+    """Conductivities of voxels, a direction in which to move them, and a weight for the field."""
+    rng = np.random.default_rng(7)
+    return tuple(map(jnp.asarray, (rng.uniform(0.1, 1, SHAPE), rng.normal(size=SHAPE), rng.normal(size=SHAPE))))
+
+
+def of_voxels(k):
+    return conduct(field_network(k, Grid(SHAPE, jnp.full(3, 1e-6)), 0), TIGHT).value
+
+
+def central(function, k, d, h=1e-4):
+    return (function(k + h * d) - function(k - h * d)) / (2 * h)
+
+
+def test_forward_mode_is_reverse_mode(voxels):
+    k, d, _ = voxels
+    forward = jax.jvp(lambda k: of_voxels(k)[0], (k,), (d,))[1]
+    reverse = jnp.vdot(jax.grad(lambda k: of_voxels(k)[0])(k), d)
+    assert float(forward) == pytest.approx(float(reverse), rel=1e-12)
+    assert float(forward) == pytest.approx(float(central(lambda k: of_voxels(k)[0], k, d)), rel=1e-6)
+
+
+def test_second_derivatives(voxels):
+    k, d, w = voxels
+    gradient = jax.grad(lambda k: of_voxels(k)[0])
+    product = jax.jvp(gradient, (k,), (d,))[1]
+    np.testing.assert_allclose(product, central(gradient, k, d), rtol=1e-5, atol=1e-6 * float(jnp.abs(product).max()))
+    # the Hessian is symmetric
+    other = jax.jvp(gradient, (k,), (w,))[1]
+    assert float(jnp.vdot(product, w)) == pytest.approx(float(jnp.vdot(other, d)), rel=1e-9)
+
+
+def test_what_is_not_the_energy_takes_one_more_solve(voxels):
+    k, d, w = voxels
+
+    def weighted(k):
+        return jnp.vdot(w, of_voxels(k)[1])
+
+    exact = float(jnp.vdot(jax.grad(weighted)(k), d))
+    assert exact == pytest.approx(float(jax.jvp(weighted, (k,), (d,))[1]), rel=1e-9)
+    assert exact == pytest.approx(float(central(weighted, k, d)), rel=1e-5)
+
+
+def test_the_electrode_resistance(voxels):
+    k, d, _ = voxels
+    grid, source = Grid(SHAPE, jnp.full(3, 1e-6)), jnp.ones(SHAPE)
+
+    def resistance(k, source):
+        return blocking_resistance(conductor(k, grid), source, TIGHT).value[0]
+
+    slopes = jax.grad(resistance, argnums=(0, 1))(k, source)
+    for slope, function, at in (
+        (slopes[0], lambda k: resistance(k, source), k),
+        (slopes[1], lambda source: resistance(k, source), source),
+    ):
+        assert float(jnp.vdot(slope, d)) == pytest.approx(float(central(function, at, d)), rel=1e-5)
+
+
+def test_value_and_gradient_take_the_solves_of_the_value(voxels):
+    """The field is solved once: in the compiled derivative there are as many loops as in the value."""
+
+    def loops(function):
+        return jax.jit(function).lower(voxels[0]).as_text().count("stablehlo.while")
+
+    value = loops(lambda k: of_voxels(k)[0])
+    assert loops(jax.value_and_grad(lambda k: of_voxels(k)[0])) == value
+    assert loops(jax.value_and_grad(lambda k: of_voxels(k)[1].sum())) > value
