@@ -24,6 +24,8 @@ from solver.handover import Properties
 from solver.numerics.solution import raise_unless_successful
 from solver.process.drying import BinderProfile
 from solver.transport import effective
+from solver.transport.fields import local_fields
+from solver.transport.network import phase_network
 
 RECIPE_NOTE = (
     "Pressure is frictionless: friction between particles is worth a factor of about 3.5, so read the shape of the "
@@ -144,9 +146,12 @@ def _effective(phases: voxel.Phases, methods: pipeline.Methods) -> dict:
     relative = {"x": float(diffusivity), **{name: _in_plane(phases, name, methods) for name in "yz"}}
     middle = field.shape[2] // 2
     liquid = (np.asarray(phases.fractions[phases.index("active")]) < 0.5) & np.asarray(connected.electrolyte)
-    shown = np.where(liquid, np.asarray(field), np.nan)[:, :, middle]
+    network = phase_network(phases, methods.made_of.for_electrolyte(phases), 0, connected.electrolyte)
+    flux = local_fields(network, field, 0).flux
+    shown, flowing = (np.where(liquid, np.asarray(f), np.nan)[:, :, middle] for f in (field, flux))
     electrode = {key: float(getattr(found, name)) for key, name in ELECTRODE_KEYS.items()}
-    return {"electrode": electrode, "relative_diffusivity": relative, "potential": shown.astype(np.float32)}
+    maps = {"potential": shown.astype(np.float32), "flux": flowing.astype(np.float32)}
+    return {"electrode": electrode, "relative_diffusivity": relative, **maps}
 
 
 def _in_plane(phases: voxel.Phases, name: str, methods: pipeline.Methods) -> float:
@@ -235,5 +240,5 @@ def _common(found, cell, spacing) -> dict:
         "kpis": cell["kpis"],
         "discharge": cell["discharge"],
         "electrode": {**found["electrode"], "relative_diffusivity": found["relative_diffusivity"]},
-        "transport": {"potential": found["potential"], "spacing_m": spacing},
+        "transport": {"potential": found["potential"], "flux": found["flux"], "spacing_m": spacing},
     }

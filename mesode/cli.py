@@ -214,14 +214,35 @@ def _add_images(commands) -> None:
     transport = _command(
         commands,
         "transport",
-        "images:transport",
+        "transport:transport",
         "effective transport and tortuosity factor of an image",
         "mesode transport electrode.tif --phase 0 --axis x --voxel-size-um 0.4",
     )
     _image_options(transport)
     transport.add_argument("--phase", type=int, action="append", metavar="LABEL", help="conducting label (default: 0)")
+    transport.add_argument(
+        "--conductivity",
+        action="append",
+        metavar="LABEL=VALUE",
+        help="several labels that conduct together (repeatable), instead of --phase",
+    )
     transport.add_argument("--axis", choices=("x", "y", "z", "all"), default="all", help="x is the first array axis")
     transport.add_argument("--tolerance", type=float, default=5e-5, help="relative error of the tortuosity factor")
+    transport.add_argument("--float64", action="store_true", help="double precision throughout")
+    transport.add_argument("--sides", choices=("no-flux", "periodic"), default="no-flux", help="sides across the flux")
+    transport.add_argument(
+        "--convention",
+        choices=("mesode", "taufactor", "porespy", "openimpala"),
+        default="mesode",
+        help="whose tortuosity factor: where the plates are, which volume fraction and length count",
+    )
+    transport.add_argument("--tensor", action="store_true", help="also the 3 x 3 tensor with all sides periodic")
+    transport.add_argument(
+        "--electrode", action="store_true", help="also the electrode tortuosity factor, separator at the far end of x"
+    )
+    transport.add_argument(
+        "--output", metavar="FILE.h5", help="also write potentials, fluxes and a report with figures"
+    )
     measure = _command(
         commands,
         "measure",

@@ -205,6 +205,25 @@ def field_map(potential, spacing_m, current=None) -> Figure:
 
 
 @styled
+def tortuosity_profiles(profiles: dict[str, np.ndarray]) -> Figure:
+    """The tortuosity factor of each slice along the flux, by case."""
+    figure, axis = _figure(6.4, 3.6)
+    for name, values in profiles.items():
+        values = np.asarray(values)
+        depth = (np.arange(values.size) + 0.5) / values.size
+        (line,) = axis.plot(depth, values, label=name)
+        axis.axhline(values.mean(), color=line.get_color(), linestyle=":", linewidth=1)
+    axis.set(xlabel="relative position along the flux (0 first slice, 1 last)", ylabel="tortuosity factor of the slice")
+    means = [float(np.mean(values)) for values in profiles.values()]
+    if max(means) > 20 * min(means):
+        axis.set_yscale("log")
+    else:
+        axis.set_ylim(bottom=0)
+    axis.legend()
+    return figure
+
+
+@styled
 def history(objective, name: str = "objective", unseen=None) -> Figure:
     """The objective over the steps of a design."""
     figure, axis = _figure(5.4, 3.6)

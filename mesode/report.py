@@ -166,11 +166,28 @@ def _curves(run: Mapping) -> str:
 
 
 def _transport(run: Mapping) -> str:
-    data = run.get("transport", {})
-    if "potential" not in data:
-        return ""
-    figure = figures.field_map(data["potential"], data["spacing_m"], data.get("flux"))
-    return "<h2>Transport</h2>" + _figure(figure, "Electrolyte transport through the thickness, slice at mid z.")
+    data, fields, out = run.get("transport", {}), run.get("fields", {}), []
+    if "potential" in data:
+        figure = figures.field_map(data["potential"], data["spacing_m"], data.get("flux"))
+        out.append(_figure(figure, "Electrolyte transport through the thickness, slice at mid z."))
+    if "results" in run:
+        out.append(_table(run["results"]))
+    for name in (name for name in fields if name.startswith("potential_")):
+        case = name.removeprefix("potential_")
+        figure = figures.field_map(fields[name], data["spacing_m"], fields.get(f"flux_{case}"))
+        label, axis = case.rsplit("_", 1)
+        out.append(_figure(figure, f"Label {label}, flux along {axis}: slice at mid z."))
+    if data.get("tortuosity_profiles"):
+        figure = figures.tortuosity_profiles(data["tortuosity_profiles"])
+        out.append(_figure(figure, "What each slice resists, as a tortuosity factor; the mean is that of the whole."))
+    return "<h2>Transport</h2>" + "".join(out) if out else ""
+
+
+def _table(columns: Mapping) -> str:
+    head = "".join(f"<th>{_text(name.replace('_', ' '))}</th>" for name in columns)
+    rows = zip(*columns.values(), strict=True)
+    cells = ("".join(f"<td>{_text(v) if isinstance(v, str) else number(v)}</td>" for v in row) for row in rows)
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
 
 def _design(run: Mapping) -> str:

@@ -1,5 +1,6 @@
 """From the voxels of an image to its effective transport: percolation first, then the solves. Outside `jit`."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import equinox as eqx
@@ -14,6 +15,7 @@ from solver.numerics.solution import Solution, raise_unless_successful
 from .conduct import Conduction
 from .convention import Convention
 from .effective import conduct_all_axes, conduct_network
+from .fields import Fields, local_fields
 from .network import Conductor, Layout, Resistances, along_all_axes, between_plates, conductor
 
 
@@ -24,7 +26,8 @@ class Effective(eqx.Module):
     conductivity of the voxels over it, infinite without a path; `volume_fraction`, of all that conducts,
     `percolating_fraction` and `dead_end_fraction`, joined to both plates and to one, all of the whole volume;
     `iterations`, `residual`; `error_estimate`, relative, of the conductivity; `flux_low`, `flux_high`, the currents at
-    the two plates as conductivities; `field`, (nx, ny, nz), potential from 0 to 1, NaN where nothing flows, or `None`.
+    the two plates as conductivities; `field`, (nx, ny, nz), potential from 0 to 1, NaN where nothing flows, or `None`;
+    `local`, [`solver.transport.fields.Fields`][], with it where the plates lie outside the voxels.
     """
 
     axis: int = eqx.field(static=True)
@@ -39,6 +42,7 @@ class Effective(eqx.Module):
     flux_low: float = 0.0
     flux_high: float = 0.0
     field: np.ndarray | None = None
+    local: Fields | None = None
 
 
 def contact_resistances(labels, contacts: Mapping[tuple[int, int], float], low=0.0, high=0.0) -> Resistances:
@@ -74,7 +78,7 @@ def effective_transport(
     **Arguments:** `k`, (nx, ny, nz), booleans or conductivities of the voxels in any unit, or (3, nx, ny, nz) along the
     axes, as [`solver.transport.network.label_field`][] makes them; `spacing`, voxel edges; `periodic`, axes whose sides
     are joined when they lie across the flux; `resistances`, [`contact_resistances`][]; `convention`, [`Convention`][];
-    `method`, [`Conduction`][]; `fields`, whether to keep the potentials.
+    `method`, [`Conduction`][]; `fields`, whether to keep the potentials and what follows from them.
 
     **Raises:** `SolveError` when a solve did not reach its tolerance.
     """
@@ -82,15 +86,21 @@ def effective_transport(
     live = (k if k.ndim == 3 else k.max(axis=0)) > 0
     parts = _percolation(live, axes, periodic)
     ready = [axis for axis in axes if parts[axis].fraction > 0]
-    solved, unit = {}, 1.0
+    solved, unit, layout = {}, 1.0, Layout(tuple(periodic), convention.at_nodes)
     if ready:
         members = np.any([parts[axis].through for axis in ready], axis=0)
         made, grid, unit = _conductor(k, members, spacing, resistances, method)
-        solved = _solve(made, grid, ready, Layout(tuple(periodic), convention.at_nodes), method)
-    means = [_means(k if k.ndim == 3 else k[axis], parts[axis].through, convention) for axis in axes]
-    return [
-        _report(axis, solved.get(axis), parts[axis], live, mean, unit, convention, fields)
+        solved = _solve(made, grid, ready, layout, method)
+    means = [_mean(k if k.ndim == 3 else k[axis], parts[axis].through, convention) for axis in axes]
+    found = [
+        _report(axis, solved.get(axis), parts[axis], live, mean, unit * convention.stretch(live.shape[axis]))
         for axis, mean in zip(axes, means, strict=True)
+    ]
+    if not fields:
+        return found
+    return [
+        _with_fields(e, made, grid, layout, solved[e.axis].value[1], parts[e.axis].through) if e.axis in solved else e
+        for e in found
     ]
 
 
@@ -105,7 +115,7 @@ def _percolation(live: np.ndarray, axes, periodic) -> dict[int, Percolation]:
     return found
 
 
-def _means(k: np.ndarray, through: np.ndarray, convention: Convention) -> float:
+def _mean(k: np.ndarray, through: np.ndarray, convention: Convention) -> float:
     return float(np.mean(np.where(through, k, 0) if convention.percolating else k, dtype=float))
 
 
@@ -140,25 +150,31 @@ def _solve(made: Conductor, grid: Grid, axes, layout: Layout, method: Conduction
     return {axis: conduct_network(between_plates(made, grid, axis, layout), method) for axis in axes}
 
 
-def _report(axis, solution, part: Percolation, live, mean, unit, convention: Convention, fields: bool) -> Effective:
+def _report(axis: int, solution: Solution | None, part: Percolation, live, mean: float, unit: float) -> Effective:
     fractions = (float(np.mean(live)), part.fraction, part.dead_end_fraction)
     if solution is None:
         return Effective(axis, 0.0, np.inf, *fractions)
-    value, field = raise_unless_successful(solution, f"Transport along axis {'xyz'[axis]}")
-    scale = unit * convention.stretch(live.shape[axis])
-    conductivity, stats = float(value) * scale, solution.stats
+    value, _ = raise_unless_successful(solution, f"Transport along {'xyz'[axis]}")
+    conductivity, stats = float(value) * unit, solution.stats
     return Effective(
         axis,
         conductivity,
         mean / conductivity,
         *fractions,
-        int(stats["steps"]),
-        float(stats["residual"]),
-        float(stats["error_estimate"]),
-        float(stats["flux_low"]) * scale,
-        float(stats["flux_high"]) * scale,
-        _shown(np.asarray(field), axis, part.through) if fields else None,
+        iterations=int(stats["steps"]),
+        residual=float(stats["residual"]),
+        error_estimate=float(stats["error_estimate"]),
+        flux_low=float(stats["flux_low"]) * unit,
+        flux_high=float(stats["flux_high"]) * unit,
     )
+
+
+def _with_fields(found: Effective, made: Conductor, grid: Grid, layout: Layout, field, through) -> Effective:
+    local, axis = None, found.axis
+    if not layout.at_nodes:
+        local = local_fields(between_plates(made, grid, axis, layout), field, axis)
+        local = jax.tree.map(np.asarray, local)
+    return dataclasses.replace(found, field=_shown(np.asarray(field), axis, through), local=local)
 
 
 def _shown(field: np.ndarray, axis: int, through: np.ndarray) -> np.ndarray:

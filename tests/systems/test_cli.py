@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -287,10 +288,50 @@ def test_transport(capsys):
             "name": "label 1",
             "volume_fraction": 0.5,
             "percolating_fraction": {"x": 0.5, "y": 0.0, "z": 0.5},
+            "dead_end_fraction": {"x": 0.0, "y": 0.125, "z": 0.0},
         }
     ]
     assert [r["axis"] for r in data["results"]] == ["x", "y", "z"]
     assert [r["tortuosity_factor"] for r in data["results"]] == [pytest.approx(1, abs=1e-6), "inf", pytest.approx(1)]
     keys = {"phase", "axis", "tortuosity_factor", "effective_conductivity", "iterations", "residual"}
-    assert keys | {"error_estimate", "seconds", "compile_seconds"} == set(data["results"][0])
+    keys |= {"error_estimate", "flux_low", "flux_high", "seconds", "compile_seconds"}
+    assert keys == set(data["results"][0])
     assert "no path, tortuosity infinite" in err
+
+
+def test_transport_of_several_labels_with_fields_tensor_and_electrode(capsys):
+    labels = np.zeros((8, 8, 8), np.uint8)
+    labels[:4] = 1
+    np.save("layers.npy", labels)
+    both = ["transport", "layers.npy", "--conductivity", "0=1", "--conductivity", "1=3", "--device", "cpu", "--json"]
+    assert main([*both, "--axis", "x", "--tensor", "--output", "fields.h5", "--voxel-size-um", "0.5"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["results"][0]["effective_conductivity"] == pytest.approx(1.5, rel=1e-6)
+    assert data["results"][0]["tortuosity_factor"] == pytest.approx(2 / 1.5, rel=1e-6)
+    np.testing.assert_allclose(data["tensor"][0]["conductivity"], np.diag([1.5, 2, 2]), atol=1e-6)
+    file = store.read("fields.h5")
+    assert file["fields"]["potential_all_x"].shape == (8, 8, 8)
+    profile = file["transport"]["tortuosity_profiles"]["label all, x"]
+    # a face belongs half to each side, so the slices beside the interface lie between
+    np.testing.assert_allclose(profile, [2 / 3, 2 / 3, 2 / 3, 1, 5 / 3, 2, 2, 2], rtol=1e-6)
+    assert np.mean(profile) == pytest.approx(2 / 1.5, rel=1e-6)
+    page = pathlib.Path(data["report"]).read_text()
+    assert page.count("data:image/png") == 2 and "tortuosity factor" in page
+    one = ["transport", "layers.npy", "--phase", "0", "--axis", "y", "--device", "cpu", "--json"]
+    assert main([*one, "--convention", "openimpala", "--sides", "periodic", "--float64", "--electrode"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["results"][0]["tortuosity_factor"] == pytest.approx(7 / 8, rel=1e-9)
+    assert data["electrode"][0]["electrode_tortuosity_factor"] > 0
+
+
+def test_what_transport_refuses(capsys):
+    _image()
+    image = ["transport", "image.tif"]
+    _fails(capsys, [*image, "--conductivity", "high"], "LABEL=VALUE", "`high`")
+    _fails(capsys, [*image, "--conductivity", "0=-1"], "from 0 to 1e12", "-1")
+    _fails(capsys, [*image, "--conductivity", "0=0"], "all values are zero")
+    _fails(capsys, [*image, "--conductivity", "0=1", "--phase", "0"], "exclude each other")
+    _fails(capsys, [*image, "--conductivity", "9=1"], "Label 9 does not occur")
+    _fails(capsys, [*image, "--output", "fields.txt"], "must end in `.h5`")
+    _fails(capsys, [*image, "--output", "nowhere/fields.h5"], "Folder `nowhere`")
+    assert not list(pathlib.Path().glob("fields*"))
