@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from solver.numerics import multigrid
 from solver.numerics.flux import Faces, Plates, apply, difference, pad, slice_of
 from solver.numerics.linear import EnergyStop, conjugate_gradients, linear_solve
+from solver.numerics.precise import total
 from solver.numerics.solution import Result, Solution
 
 
@@ -173,24 +174,19 @@ def _solve(network: Network, method: Conduction, plan) -> Solution:
     return Solution(ramp + solution.value, result, solution.stats)
 
 
-def _total(x: Array) -> Array:
-    """The sum of `x` accumulated in float64 where the process allows it."""
-    return jnp.sum(x, dtype=jnp.result_type(float))
-
-
 def energy(network: Network, field: Array) -> Array:
     """Dissipated power at unit potential difference, in the unit of the conductances."""
-    total, dtype = jnp.zeros((), jnp.result_type(float)), field.dtype
+    power, dtype = jnp.zeros((), jnp.result_type(float)), field.dtype
     for axis, conductance in enumerate(network.faces.interior):
-        total = total + _total(conductance.astype(dtype) * difference(field, axis) ** 2)
+        power = power + total(conductance.astype(dtype) * difference(field, axis) ** 2)
     for axis, end in _plates(network.faces):
         first, last = slice_of(field, axis, 0), slice_of(field, axis, field.shape[axis] - 1)
-        total = total + _total(end.low.astype(dtype) * first**2) + _total(end.high.astype(dtype) * (1 - last) ** 2)
+        power = power + total(end.low.astype(dtype) * first**2) + total(end.high.astype(dtype) * (1 - last) ** 2)
     for axis, end in enumerate(network.faces.ends):
         if end is not None and not isinstance(end, Plates):
             step = slice_of(field, axis, 0) - slice_of(field, axis, field.shape[axis] - 1)
-            total = total + _total(end.link.astype(dtype) * step**2)
-    return total
+            power = power + total(end.link.astype(dtype) * step**2)
+    return power
 
 
 def plate_fluxes(network: Network, field: Array) -> tuple[Array, Array]:
@@ -198,6 +194,6 @@ def plate_fluxes(network: Network, field: Array) -> tuple[Array, Array]:
     low, high = jnp.zeros((), jnp.result_type(float)), jnp.zeros((), jnp.result_type(float))
     for axis, end in _plates(network.faces):
         first, last = slice_of(field, axis, 0), slice_of(field, axis, field.shape[axis] - 1)
-        low = low + _total(end.low.astype(field.dtype) * first)
-        high = high + _total(end.high.astype(field.dtype) * (1 - last))
+        low = low + total(end.low.astype(field.dtype) * first)
+        high = high + total(end.high.astype(field.dtype) * (1 - last))
     return low, high

@@ -10,7 +10,7 @@ from microstructure.labels import clusters
 from solver.numerics import multigrid
 from solver.numerics.flux import Faces, Plates, apply
 from solver.numerics.linear import linear_solve
-from solver.numerics.precise import vdot
+from solver.numerics.precise import total, vdot
 from solver.numerics.solution import Solution
 
 from .conduct import Conduction
@@ -30,7 +30,7 @@ def blocking_resistance(made: Conductor, source: Float[Array, "nx ny nz"], metho
     """
     shut = jnp.zeros_like(made.ends[0].low)
     faces = Faces(*made.interior, (Plates(shut, made.ends[0].high), None, None))
-    share = source / jnp.sum(source, dtype=jnp.result_type(float)).astype(source.dtype)
+    share = source / total(source).astype(source.dtype)
     solution = linear_solve(
         lambda x: apply(faces, x),
         share,

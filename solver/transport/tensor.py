@@ -10,6 +10,7 @@ from microstructure.grid import Grid
 from solver.numerics import multigrid
 from solver.numerics.flux import Faces, apply, difference, outflow, pad, slice_of
 from solver.numerics.linear import conjugate_gradients
+from solver.numerics.precise import total
 from solver.numerics.solution import Result, Solution
 
 from .conduct import Conduction
@@ -84,7 +85,7 @@ def _tensor(faces: Faces, fields: Array, grid: Grid) -> Array:
         row = []
         for b in range(3):
             terms = zip(conductances, steps[a], steps[b], strict=True)
-            row.append(sum(jnp.sum(g * p * q, dtype=jnp.result_type(float)) for g, p, q in terms))
+            row.append(sum(total(g * p * q) for g, p, q in terms))
         rows.append(jnp.stack(row))
     return jnp.stack(rows) * _unit(grid)
 
