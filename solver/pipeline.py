@@ -94,7 +94,7 @@ def prepare(
 
 def reference(recipe: Recipe, draws, settled: Packing, shape: tuple[int, int, int], methods: Methods) -> Reference:
     """What goes with a settled packing: the pairs that can meet and the corners that each particle can reach."""
-    pairs = candidate_pairs(settled, skin=1.0, per_particle=40)
+    pairs = candidate_pairs(settled, skin=1.0, spare=0.5, per_particle=40)
     radii, box = np.asarray(settled.radii), np.asarray(settled.box)
     pressed = np.asarray([min(box[0], float(recipe.gap)), *box[1:]])
     band = float(methods.coating.reach) * float(np.mean(radii))

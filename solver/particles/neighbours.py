@@ -27,7 +27,9 @@ class Pairs(eqx.Module):
 
 
 def _search(positions, radii, box, reach):
-    """Pairs (i, j, image, i to j), each once, whose surfaces are nearer than `reach` times Ri + Rj or its mean."""
+    """Pairs (i, j, image, i to j), each once, whose surfaces are nearer than `reach` times Ri + Rj or its mean; and for
+    each pair the reach at which it is found.
+    """
     period = box[1:]
     if 4.2 * radii.max() > period.min():
         raise ValueError(
@@ -52,14 +54,16 @@ def _search(positions, radii, box, reach):
     relative[:, 1:] += image * period
     total = radii[i] + radii[j]
     # Small particles travel as far as the others, so their reach is that of a mean pair.
-    near = np.linalg.norm(relative, axis=1) < total + reach * np.maximum(total, 2 * radii.mean())
-    return i[near], j[near], image[near], relative[near]
+    found_at = (np.linalg.norm(relative, axis=1) - total) / np.maximum(total, 2 * radii.mean())
+    near = found_at < reach
+    return i[near], j[near], image[near], relative[near], found_at[near]
 
 
 def candidate_pairs(
     packing: Packing,
     *,
     skin: float = 0.5,
+    spare: float = 0.0,
     compression: float = 0.6,
     bond_reach: float = 0.5,
     per_particle: int = 16,
@@ -67,23 +71,27 @@ def candidate_pairs(
     """Every pair that may come to touch between this packing and the same packing compressed along axis 0. Host only.
 
     **Arguments:** `packing`, concrete; `skin`, a pair is listed when its surfaces are nearer than skin (Ri + Rj), or
-    skin times the mean of that, now or at any affine compression down to `compression`; `bond_reach`, a pair is bonded
-    when its surfaces are nearer than bond_reach min(Ri, Rj); `per_particle`, the capacity over the number of particles.
+    skin times the mean of that, now or at any affine compression down to `compression`; `spare`, how much farther than
+    the skin to list pairs while there is capacity left, nearest first; `bond_reach`, a pair is bonded when its surfaces
+    are nearer than bond_reach min(Ri, Rj); `per_particle`, the capacity over the number of particles.
 
     **Raises:** `ValueError` when the capacity is too small.
     """
     positions, radii, box = (np.asarray(a, float) for a in (packing.positions, packing.radii, packing.box))
     # Lateral distances do not shrink, so a pair is nearest at the strongest compression: search there.
-    i, j, image, relative = _search(positions * [compression, 1, 1], radii, box, skin)
+    i, j, image, relative, found_at = _search(positions * [compression, 1, 1], radii, box, skin + spare)
+    capacity = per_particle * len(radii)
+    needed = np.count_nonzero(found_at < skin)
+    if needed > capacity:
+        raise ValueError(
+            f"Argument `per_particle` must be at least {needed / len(radii):.1f} for this packing, but "
+            f"{per_particle} was given. Allow more pairs, or a smaller skin."
+        )
+    kept = np.sort(np.argsort(found_at, kind="stable")[:capacity])
+    i, j, image, relative = (a[kept] for a in (i, j, image, relative))
     distance = np.linalg.norm(relative / [compression, 1, 1], axis=1)
     bonded = distance - radii[i] - radii[j] < bond_reach * np.minimum(radii[i], radii[j])
     grounded = positions[:, 0] - radii < bond_reach * radii
-    capacity = per_particle * len(radii)
-    if len(i) > capacity:
-        raise ValueError(
-            f"Argument `per_particle` must be at least {len(i) / len(radii):.1f} for this packing, but "
-            f"{per_particle} was given. Allow more pairs, or a smaller skin."
-        )
 
     def padded(array, dtype):
         filled = np.zeros((capacity, *array.shape[1:]), dtype)
