@@ -77,7 +77,10 @@ def union(
         index, weights = _stamp(positions[members], radii[members], grid, half, (sharp, blunt), band)
         sums = sums.at[:, index.ravel()].add(weights.reshape(2, -1), mode="drop")
     sums = sums.reshape(2, nx + 1, ny, nz)
-    fields = [-w * jnp.log(s + jnp.exp(-band / w)) for w, s in zip((sharp, blunt), sums, strict=True)]
+    tiny = jnp.finfo(sums.dtype).tiny  # where widths are so small that the band underflows
+    fields = [
+        -w * jnp.log(s + jnp.maximum(jnp.exp(-band / w), tiny)) for w, s in zip((sharp, blunt), sums, strict=True)
+    ]
     return Union(*(_wrap(field) for field in fields))
 
 

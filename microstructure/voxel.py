@@ -42,9 +42,10 @@ def nested(corners: tuple[Array, ...], grid: Grid, names: tuple[str, ...], blur:
     """
     refine = surface.refinement(corners[0], grid.shape)
     fine, curved = grid.refined(refine), refine > 1
-    least, inner_faces = blur * fine.spacing.astype(corners[0].dtype), (jnp.zeros(()),) * 3
-    inner = jnp.zeros(fine.shape, corners[0].dtype)
-    fractions, apertures, shells = [], [], [jnp.zeros(grid.shape, corners[0].dtype)]
+    dtype = corners[0].dtype
+    least, inner_faces = blur * fine.spacing.astype(dtype), (jnp.zeros((), dtype),) * 3
+    inner = jnp.zeros(fine.shape, dtype)
+    fractions, apertures, shells = [], [], [jnp.zeros(grid.shape, dtype)]
     for level in corners:
         faces = tuple(map(jnp.maximum, surface.apertures(level, least, curved), inner_faces))
         shells.append(surface.coarse_areas(surface.interface_area(faces, fine.face_areas), refine))
@@ -54,7 +55,7 @@ def nested(corners: tuple[Array, ...], grid: Grid, names: tuple[str, ...], blur:
         inner, inner_faces = filled, faces
     fractions.append(surface.coarse_shares(1 - inner, refine))
     apertures.append([surface.coarse_shares(1 - inner_faces[a], refine, a) for a in range(3)])
-    shells.append(jnp.zeros(grid.shape, inner.dtype))
+    shells.append(jnp.zeros(grid.shape, dtype))
     areas = [a + b for a, b in zip(shells[:-1], shells[1:], strict=True)]
     stacked = tuple(jnp.stack([a[axis] for a in apertures]) for axis in range(3))
     return Phases(grid, jnp.stack(fractions), stacked, jnp.stack(areas), names)
