@@ -24,14 +24,21 @@ class Coating(eqx.Module):
     makes the total volume exact.
 
     **Arguments:** `bridging`, b, the share that goes to bridges, 0 to 1; `width`, w, the bridging length over the mean
-    particle radius; `sharpness`, the smoothing of the union of particles, in voxels; `reach`, how far from a particle
-    carbon-binder can sit, over the mean radius. All assumed: no source gives them; they are for calibration.
+    particle radius; `sharpness`, the smoothing of the union of particles, in (sub-)voxels; `reach`, how far from a
+    particle carbon-binder can sit, over the mean radius. All assumed: no source gives them; they are for calibration.
+    `refine`, sub-voxels in a voxel along each axis in which particles and coat are cut, static: 2 resolves the narrow
+    gaps around contacts better, at about eight times the work of the voxels.
     """
 
     bridging: Array = eqx.field(converter=jnp.asarray, default=0.5)
     width: Array = eqx.field(converter=jnp.asarray, default=0.15)
     sharpness: Array = eqx.field(converter=jnp.asarray, default=0.25)
     reach: Array = eqx.field(converter=jnp.asarray, default=0.6)
+    refine: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self):
+        if self.refine < 1:
+            raise ValueError(f"Argument `refine` must be at least 1, but {self.refine} was given.")
 
 
 def solve_level(volume: Callable, args: PyTree, target: Array, start: Array, steps: int = 5) -> Array:
@@ -56,7 +63,7 @@ BLUR = 0.3  # of surfaces that meet, in voxels: the least that keeps derivatives
 def coat(
     spheres: Union,
     grid: Grid,
-    content: Float[Array, "nx+1"],
+    content: Float[Array, " planes"],
     active_fraction: Array,
     binder_fraction: Array,
     coating: Coating,
@@ -66,29 +73,43 @@ def coat(
 
     Where particles overlap, their union is smaller than their volume: it is let out by an even distance to make up.
 
-    **Arguments:** `spheres`, distances at the voxel corners; `content`, binder over its mean at the corner planes from
-    collector to surface; `active_fraction`, `binder_fraction`, of the block, nanopores included; `mean_radius`, m.
+    **Arguments:** `spheres`, distances at the corners of voxels or sub-voxels; `content`, binder over its mean at the
+    planes of those corners from collector to surface; `active_fraction`, `binder_fraction`, of the block, nanopores
+    included; `mean_radius`, m.
 
     **Returns:** `Phases` named active, binder, pore.
     """
-    blur = BLUR * grid.spacing
-    swell = solve_level(_shifted_volume, (spheres.sharp, blur), active_fraction, jnp.zeros_like(mean_radius), 3)
+    refine = surface.refinement(spheres.sharp, grid.shape)
+    fine = grid.refined(refine)
+    cut = _Cut(BLUR * fine.spacing, refine > 1)
+    swell = solve_level(_shifted_volume, (spheres.sharp, cut), active_fraction, jnp.zeros_like(mean_radius), 3)
     active = spheres.sharp - swell
     film = (1 - coating.bridging) * coating.width * mean_radius
     bridges = coating.bridging * jnp.maximum(spheres.sharp - spheres.blunt, 0) / jnp.log(2.0)
     thickness = content[:, None, None] * (film + bridges)
-    area = jnp.sum(surface.interface_area(surface.apertures(lax.stop_gradient(active)), grid.face_areas))
+    faces = surface.apertures(lax.stop_gradient(active), curved=cut.curved)
+    area = jnp.sum(surface.interface_area(faces, fine.face_areas))
     thin = binder_fraction * grid.volume / (area * film)
-    inside = surface.volume_fraction(active, blur)
-    amount = solve_level(_coated_volume, (active, thickness, inside, blur), active_fraction + binder_fraction, thin)
+    inside = cut.volume_fraction(active)
+    amount = solve_level(_coated_volume, (active, thickness, inside, cut), active_fraction + binder_fraction, thin)
     return nested((active, active - amount * thickness), grid, NAMES, BLUR)
 
 
+class _Cut(eqx.Module):
+    """How the volumes of level sets are cut, as [`nested`][] does it."""
+
+    blur: Float[Array, "3"]
+    curved: bool = eqx.field(static=True)
+
+    def volume_fraction(self, corners: Array) -> Array:
+        return surface.volume_fraction(corners, self.blur, self.curved)
+
+
 def _shifted_volume(shift, args):
-    corners, blur = args
-    return jnp.mean(surface.volume_fraction(corners - shift, blur))
+    corners, cut = args
+    return jnp.mean(cut.volume_fraction(corners - shift))
 
 
 def _coated_volume(amount, args):
-    corners, thickness, inside, blur = args
-    return jnp.mean(jnp.maximum(surface.volume_fraction(corners - amount * thickness, blur), inside))
+    corners, thickness, inside, cut = args
+    return jnp.mean(jnp.maximum(cut.volume_fraction(corners - amount * thickness), inside))

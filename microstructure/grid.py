@@ -42,6 +42,10 @@ class Grid(eqx.Module):
         """Area of a voxel face normal to each axis, m2."""
         return self.voxel_volume / self.spacing
 
+    def refined(self, factor: int) -> "Grid":
+        """The grid with `factor` sub-voxels in each voxel along each axis."""
+        return Grid(tuple(factor * n for n in self.shape), self.spacing / factor)
+
 
 def box_grid(shape: tuple[int, int, int], box) -> Grid:
     """The grid of `shape` that fills a box with edge lengths `box`, shape (3,), m."""

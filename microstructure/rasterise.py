@@ -1,4 +1,9 @@
-"""From spheres to signed distances at the voxel corners, smooth in every centre and radius."""
+"""From spheres to signed distances at the voxel corners, smooth in every centre and radius.
+
+For distances at the corners of sub-voxels give the refined grid, and its spacing to [`patches`][].
+"""
+
+import math
 
 import equinox as eqx
 import jax
@@ -72,7 +77,10 @@ def union(
         index, weights = _stamp(positions[members], radii[members], grid, half, (sharp, blunt), band)
         sums = sums.at[:, index.ravel()].add(weights.reshape(2, -1), mode="drop")
     sums = sums.reshape(2, nx + 1, ny, nz)
-    fields = [-w * jnp.log(s + jnp.exp(-band / w)) for w, s in zip((sharp, blunt), sums, strict=True)]
+    tiny = jnp.finfo(sums.dtype).tiny  # where widths are so small that the band underflows
+    fields = [
+        -w * jnp.log(s + jnp.maximum(jnp.exp(-band / w), tiny)) for w, s in zip((sharp, blunt), sums, strict=True)
+    ]
     return Union(*(_wrap(field) for field in fields))
 
 
@@ -101,5 +109,7 @@ def _stamp(positions, radii, grid: Grid, half, widths, band):
     distance = jnp.where(centre, 0, jnp.sqrt(jnp.where(centre, 1, squared))) - radii[:, None, None, None]
     outside = jnp.clip(distance / band, 0, 1)
     taper = (1 - outside**2) ** 2
-    weights = jnp.stack([taper * jnp.exp(-distance / w) for w in widths])
+    # Deep inside, where the union is flat anyway, the exponential must not overflow.
+    highest = 0.9 * math.log(jnp.finfo(distance.dtype).max)
+    weights = jnp.stack([taper * jnp.exp(jnp.minimum(-distance / w, highest)) for w in widths])
     return index, weights

@@ -7,6 +7,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from . import surface
+from .checks import require
 from .grid import Grid
 
 
@@ -35,22 +36,26 @@ class Phases(eqx.Module):
 def nested(corners: tuple[Array, ...], grid: Grid, names: tuple[str, ...], blur: float = 0.0) -> Phases:
     """Phases from nested shapes, each level set at most its predecessor's, and a last phase around them all.
 
-    **Arguments:** `corners`, level sets at the voxel corners, m, innermost shape first; `names`, of the shapes from the
-    inside out, then of what surrounds them; `blur`, of surfaces that meet, in voxels.
+    **Arguments:** `corners`, level sets at the corners of the voxels, or of a whole number of sub-voxels in each (see
+    [`Grid.refined`][]), m, innermost shape first; `names`, of the shapes from the inside out, then of what surrounds
+    them; `blur`, of surfaces that meet, in (sub-)voxels.
     """
-    least, inner_faces = blur * grid.spacing.astype(corners[0].dtype), (jnp.zeros(()),) * 3
-    inner = jnp.zeros(grid.shape, corners[0].dtype)
-    fractions, apertures, shells = [], [], [jnp.zeros(grid.shape, corners[0].dtype)]
+    refine = surface.refinement(corners[0], grid.shape)
+    fine, curved = grid.refined(refine), refine > 1
+    dtype = corners[0].dtype
+    least, inner_faces = blur * fine.spacing.astype(dtype), (jnp.zeros((), dtype),) * 3
+    inner = jnp.zeros(fine.shape, dtype)
+    fractions, apertures, shells = [], [], [jnp.zeros(grid.shape, dtype)]
     for level in corners:
-        faces = tuple(map(jnp.maximum, surface.apertures(level, least), inner_faces))
-        shells.append(surface.interface_area(faces, grid.face_areas))
-        filled = jnp.maximum(surface.volume_fraction(level, least), inner)
-        fractions.append(filled - inner)
-        apertures.append(tuple(a - b for a, b in zip(faces, inner_faces, strict=True)))
+        faces = tuple(map(jnp.maximum, surface.apertures(level, least, curved), inner_faces))
+        shells.append(surface.coarse_areas(surface.interface_area(faces, fine.face_areas), refine))
+        filled = jnp.maximum(surface.volume_fraction(level, least, curved), inner)
+        fractions.append(surface.coarse_shares(filled - inner, refine))
+        apertures.append([surface.coarse_shares(faces[a] - inner_faces[a], refine, a) for a in range(3)])
         inner, inner_faces = filled, faces
-    fractions.append(1 - inner)
-    apertures.append(tuple(1 - a for a in inner_faces))
-    shells.append(jnp.zeros_like(inner))
+    fractions.append(surface.coarse_shares(1 - inner, refine))
+    apertures.append([surface.coarse_shares(1 - inner_faces[a], refine, a) for a in range(3)])
+    shells.append(jnp.zeros(grid.shape, dtype))
     areas = [a + b for a, b in zip(shells[:-1], shells[1:], strict=True)]
     stacked = tuple(jnp.stack([a[axis] for a in apertures]) for axis in range(3))
     return Phases(grid, jnp.stack(fractions), stacked, jnp.stack(areas), names)
@@ -73,6 +78,59 @@ def from_labels(labels: np.ndarray, grid: Grid, names: dict[int, str], *, dtype=
     return _whole_voxels(masks, grid, tuple(names.values()))
 
 
+def from_grey(shares: np.ndarray, grid: Grid, names: tuple[str, ...], *, dtype=jnp.float32) -> Phases:
+    """Phases of an image of partial volumes, such as a tomogram whose grey levels are shares of one phase.
+
+    Fractions are as given. Apertures and areas are cut from a level set at the voxel corners that reproduces the
+    fractions of the mixed voxels; with it a flat interface inside a voxel lies where the fractions put it. A layer
+    that is thinner than a voxel and has pure voxels on both sides is open where it fills more than about half of one.
+    Not meant to be differentiated.
+
+    **Arguments:** `shares`, in [0, 1], shape (nx, ny, nz) of one phase, or (phases, nx, ny, nz) of nested phases from
+    the inside out, which sum to one; `grid`; `names`, of the phases, the last one what surrounds the others.
+    """
+    shares = np.asarray(shares)
+    require("shares", shares, 0.0, 1.0, hint="Give the share of each voxel that a phase fills.")
+    shares = np.stack([shares, 1 - shares]) if shares.ndim == 3 else shares
+    if shares.shape != (len(names), *grid.shape):
+        raise ValueError(
+            f"Argument `shares` must be an image of {grid.shape} voxels of one phase or of each of {', '.join(names)}, "
+            f"but its shape is {shares.shape}."
+        )
+    total = shares.sum(0)
+    worst = total.flat[np.argmax(np.abs(total - 1))]
+    if abs(worst - 1) > 1e-4:
+        raise ValueError(f"Argument `shares` must sum to one over the phases, but somewhere they sum to {worst:g}.")
+    return _mixed_voxels(jnp.asarray(shares / total, dtype), grid, tuple(names))
+
+
+@eqx.filter_jit
+def _mixed_voxels(shares: Array, grid: Grid, names: tuple[str, ...]) -> Phases:
+    filled = jnp.cumsum(shares[:-1], 0)
+    cut = nested(tuple(_level_of(f) for f in filled), grid, names)
+    return Phases(grid, shares, cut.apertures, cut.areas, names)
+
+
+_THIN = 0.1  # least step of a level set across a mixed voxel: moves it where a thin layer leaves none
+
+
+def _level_of(filled: Array, steps: int = 8) -> Array:
+    """A level set at the voxel corners whose cuts fill the mixed voxels as given.
+
+    It starts as the grey level at the corners. Each voxel then says how far its plane has to move, and each corner
+    follows its voxels, the most mixed ones most. More steps than these fit noise.
+    """
+    weight = filled * (1 - filled)
+    around = _to_corners(weight) + 0.01  # keeps corners in place that no mixed voxel moves
+
+    def fit(_, level):
+        _, slopes = surface.plane(level)
+        excess = surface.volume_fraction(level) - filled
+        return level + _to_corners(weight * excess * jnp.maximum(sum(map(jnp.abs, slopes)), _THIN)) / around
+
+    return lax.fori_loop(0, steps, fit, 0.5 - _to_corners(filled))
+
+
 @eqx.filter_jit
 def _whole_voxels(masks: Array, grid: Grid, names: tuple[str, ...]) -> Phases:
     apertures = tuple(jnp.stack([_label_aperture(mask, axis) for mask in masks]) for axis in range(3))
@@ -93,12 +151,18 @@ def _mirrored(values: Array, axis: int) -> Array:
     return jnp.concatenate([first, values, last], axis=axis)
 
 
+def _to_corners(values: Array) -> Array:
+    """The mean of the eight voxels around each corner, mirrored at the boundary."""
+    for axis in range(3):
+        wide = _mirrored(values, axis)
+        n = wide.shape[axis]
+        values = (lax.slice_in_dim(wide, 0, n - 1, axis=axis) + lax.slice_in_dim(wide, 1, n, axis=axis)) / 2
+    return values
+
+
 def _smooth_to_corners(mask: Array) -> Array:
     """A box filter over one voxel to the corners, and one more of the same kind that stays on the corners."""
-    for axis in range(3):
-        wide = _mirrored(mask, axis)
-        n = wide.shape[axis]
-        mask = (lax.slice_in_dim(wide, 0, n - 1, axis=axis) + lax.slice_in_dim(wide, 1, n, axis=axis)) / 2
+    mask = _to_corners(mask)
     for axis in range(3):
         wide, n = _mirrored(mask, axis), mask.shape[axis]
         sides = lax.slice_in_dim(wide, 0, n, axis=axis) + lax.slice_in_dim(wide, 2, n + 2, axis=axis)

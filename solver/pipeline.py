@@ -100,7 +100,8 @@ def reference(recipe: Recipe, draws, settled: Packing, shape: tuple[int, int, in
     band = float(methods.coating.reach) * float(np.mean(radii))
     # The largest radii that any seed can draw: then its patches do not depend on the seed, nor does compiled code.
     bounds = sizes.sample(recipe.size, (jnp.arange(float(radii.size)) + 0.98) / radii.size)
-    patches = rasterise.patches(radii, pressed / np.asarray(shape), band, bounds=np.asarray(bounds))
+    spacing = pressed / (np.asarray(shape) * methods.coating.refine)
+    patches = rasterise.patches(radii, spacing, band, bounds=np.asarray(bounds))
     return Reference(draws, settled, pairs, patches, shape)
 
 
@@ -157,18 +158,19 @@ def _checked(solution: Solution, what: str):
 def fill(recipe: Recipe, packing: Packing, content: BinderProfile, reference: Reference, methods: Methods) -> Phases:
     """Voxels of a packing with its carbon-binder, volumes exact."""
     grid = box_grid(reference.shape, packing.box)
+    fine = grid.refined(methods.coating.refine)
     mean = jnp.mean(packing.radii)
     spheres = rasterise.union(
         packing.positions,
         packing.radii,
-        grid,
+        fine,
         reference.patches,
-        sharp=methods.coating.sharpness * jnp.max(grid.spacing),
+        sharp=methods.coating.sharpness * jnp.max(fine.spacing),
         blunt=methods.coating.width * mean,
         band=methods.coating.reach * mean,
     )
     solid = recipe.solid_thickness / packing.box[0]
-    profile = content.at(jnp.linspace(0.0, 1.0, grid.shape[0] + 1))
+    profile = content.at(jnp.linspace(0.0, 1.0, fine.shape[0] + 1))
     nanoporous = (solid[1] + solid[2]) / (1 - methods.made_of.nanoporosity)
     return coat(spheres, grid, profile, solid[0], nanoporous, methods.coating, mean)
 

@@ -50,8 +50,9 @@ class ChainProblem(Problem):
         self.objective = EnergyDensity() if objective is None else objective
         self.methods = Methods() if methods is None else methods
         self.particles, self.shape = particles, tuple(shape)
-        reach = float(self.methods.coating.reach)
-        self.halves = largest_patches(space, particles, self.shape, reach)
+        coating = self.methods.coating
+        cells = tuple(coating.refine * n for n in self.shape)
+        self.halves = largest_patches(space, particles, cells, float(coating.reach))
 
     def prepare(self, x: Float[Array, " n"], seed: int) -> Sample:
         """Packs and settles the particles at this design: the same key gives common random numbers."""

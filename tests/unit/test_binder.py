@@ -24,27 +24,32 @@ def packing():
 @pytest.fixture(scope="module")
 def coated(packing):
     """Phases by profile of the binder, bridging share and contents, compiled once."""
+    return coater(packing, 1)
+
+
+def coater(packing, refine):
     positions, radii, box = packing
     mean = float(radii.mean())
-    patches = rasterise.patches(radii, box / SHAPE, 0.8 * mean, groups=1)
+    patches = rasterise.patches(radii, box / SHAPE / refine, 0.8 * mean, groups=1)
 
     @jax.jit
     def build(content, bridging, active, binder):
         coating = Coating(bridging=bridging)
         grid = box_grid(SHAPE, jnp.asarray(box))
+        fine = grid.refined(refine)
         union = rasterise.union(
             jnp.asarray(positions),
             jnp.asarray(radii),
-            grid,
+            fine,
             patches,
-            sharp=coating.sharpness * jnp.max(grid.spacing),
+            sharp=coating.sharpness * jnp.max(fine.spacing),
             blunt=coating.width * mean,
             band=coating.reach * mean,
         )
         return coat(union, grid, content, active, binder, coating, mean)
 
     def run(slope=0.0, bridging=0.5, active=ACTIVE, binder=BINDER):
-        return build(jnp.asarray(1 + slope * np.linspace(-1, 1, 25)), bridging, active, binder)
+        return build(jnp.asarray(1 + slope * np.linspace(-1, 1, refine * SHAPE[0] + 1)), bridging, active, binder)
 
     return run
 
@@ -60,6 +65,20 @@ def test_volumes_are_exact_and_shares_are_shares(coated, options):
         assert float(shares.min()) >= -1e-15 and float(shares.max()) <= 1 + 1e-15
         np.testing.assert_allclose(jnp.sum(shares, 0), 1, atol=1e-15)
     assert phases.names == ("active", "binder", "pore")
+
+
+def test_sub_voxels_keep_volumes_exact_and_find_more_area(coated, packing):
+    whole, halves = coated(), coater(packing, 2)()
+    np.testing.assert_allclose(measure.volume_fractions(halves), [ACTIVE, BINDER, 1 - ACTIVE - BINDER], atol=1e-9)
+    for shares in (halves.fractions, *halves.apertures):
+        assert float(shares.min()) >= -1e-15
+        np.testing.assert_allclose(jnp.sum(shares, 0), 1, atol=1e-14)
+    assert halves.fractions.shape == whole.fractions.shape
+    ratio = np.asarray(jnp.sum(halves.areas, (1, 2, 3)) / jnp.sum(whole.areas, (1, 2, 3)))
+    print("areas in half voxels over those in voxels", ratio)
+    assert np.all((ratio > 1) & (ratio < 1.2))
+    with pytest.raises(ValueError, match="`refine` must be at least 1, but 0 was given"):
+        Coating(refine=0)
 
 
 def test_binder_follows_its_profile(coated):

@@ -101,3 +101,10 @@ def test_derivatives_are_finite_where_a_corner_is_a_centre(spheres):
 
     for gradient in jax.jit(jax.grad(total, argnums=(0, 1, 2)))(*map(jnp.asarray, spheres), jnp.asarray(BOX)):
         assert np.all(np.isfinite(gradient)) and np.any(np.asarray(gradient) != 0)
+
+
+def test_deep_insides_do_not_overflow(spheres):
+    union = _union(*spheres, jnp.asarray(BOX), 0.002, 0.3, 1.5)  # exp(-d / w) up to exp(900)
+    assert np.all(np.isfinite(union.sharp))
+    exact = distances(*spheres).min(-1)
+    np.testing.assert_array_equal(np.asarray(union.sharp) < 0, exact < 0)

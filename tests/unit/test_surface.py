@@ -9,6 +9,8 @@ from microstructure import surface
 
 apertures = jax.jit(surface.apertures)
 volume_fraction = jax.jit(surface.volume_fraction)
+apertures_curved = jax.jit(lambda level: surface.apertures(level, curved=True))
+volume_fraction_curved = jax.jit(lambda level: surface.volume_fraction(level, curved=True))
 
 
 def corners(shape, level):
@@ -120,3 +122,33 @@ def test_shares_are_shares_whatever_the_corners():
         for a, b in zip(shares, turned, strict=True):
             assert float(a.min()) >= 0 and float(a.max()) <= 1
             np.testing.assert_allclose(a + b, 1, atol=1e-10)  # what one side leaves the other has
+
+
+def test_curved_cuts_keep_planes_and_shares():
+    level = jnp.asarray(np.random.default_rng(0).normal(size=(9, 8, 7)))
+    for shares in (volume_fraction_curved(level), *apertures_curved(level)):
+        assert float(shares.min()) >= 0 and float(shares.max()) <= 1
+    tilted = corners((4, 4, 4), lambda x, y, z: 0.5 * x - 0.8 * y + 0.3 * z - 0.2)
+    np.testing.assert_allclose(volume_fraction_curved(tilted), volume_fraction(tilted), atol=1e-12)
+    for a, b in zip(apertures_curved(tilted), apertures(tilted), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+    flat = jnp.zeros((4, 4, 4))
+    gradient = jax.jit(jax.grad(lambda v: jnp.sum(surface.volume_fraction(v, curved=True))))(flat)
+    assert np.all(np.isfinite(gradient))
+
+
+def test_voxels_gather_their_sub_voxels():
+    values = jnp.asarray(np.random.default_rng(1).random((6, 4, 8)))
+    np.testing.assert_allclose(surface.coarse_shares(values, 2)[1, 0, 3], values[2:4, :2, 6:].mean(), rtol=1e-14)
+    np.testing.assert_allclose(surface.coarse_areas(values, 2)[1, 0, 3], values[2:4, :2, 6:].sum(), rtol=1e-14)
+    faces = jnp.asarray(np.random.default_rng(1).random((6, 5, 8)))
+    coarse = surface.coarse_shares(faces, 2, 1)
+    assert coarse.shape == (3, 3, 4)
+    np.testing.assert_allclose(coarse[1, 2, 3], faces[2:4, 4, 6:].mean(), rtol=1e-14)
+
+
+def test_corners_that_fit_no_voxels_are_refused():
+    assert surface.refinement(jnp.zeros((7, 10, 4)), (2, 3, 1)) == 3
+    for shape in ((7, 9, 4), (2, 4, 1), (7, 10)):
+        with pytest.raises(ValueError, match=r"`corners` must hold values at the corners of \(2, 3, 1\) voxels"):
+            surface.refinement(jnp.zeros(shape), (2, 3, 1))
