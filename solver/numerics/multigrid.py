@@ -5,12 +5,14 @@ covers divided by the growth of the distance across it, which is half the Galerk
 and converges twice as fast. Any size is coarsened: odd ones are padded with cells that conduct nothing.
 """
 
+from functools import partial
+
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from . import chebyshev
 from .flux import Faces, apply, diagonal, pad
 
 
@@ -51,8 +53,7 @@ def build(faces: Faces, *, degree: int = 3, coarsest: int = 4) -> VCycle:
 
 
 def _level(faces: Faces) -> Level:
-    d = diagonal(faces)
-    return Level(faces, jnp.where(d > 0, 1 / jnp.where(d > 0, d, 1), 0))
+    return Level(faces, chebyshev.inverse(diagonal(faces)))
 
 
 def _even(array: Array, axis: int, n: int) -> Array:
@@ -99,50 +100,14 @@ def _prolong(correction: Array, shape) -> Array:
     return correction
 
 
-def _chebyshev(degree: int, low: float, high: float) -> np.ndarray:
-    """Weights (of the last step, of the scaled residual) of the Chebyshev iteration on eigenvalues in [low, high]."""
-    theta, delta = (high + low) / 2, (high - low) / 2
-    sigma = theta / delta
-    rho, weights = 1 / sigma, [(0.0, 1 / theta)]
-    for _ in range(degree - 1):
-        rho_next = 1 / (2 * sigma - rho)
-        weights.append((rho_next * rho, 2 * rho_next / delta))
-        rho = rho_next
-    return np.asarray(weights)
-
-
-def _unfoldable(n: int, b: Array) -> Array:
-    """`n` as a number that XLA cannot know: a loop of known short length is unrolled, and stencils then fuse and are
-    computed again for every reader, at up to a hundred times the cost (measured on XLA CPU)."""
-    return n + jnp.isnan(b[0, 0, 0]).astype(jnp.int32)
-
-
-def _smooth(level: Level, weights: np.ndarray, x: Array, step: Array, b: Array) -> Array:
-    """One Chebyshev step for each row of `weights`, from `x` and the last step taken."""
-    table = jnp.asarray(weights, b.dtype)
-
-    def body(k, state):
-        x, step = state
-        residual = b - apply(level.faces, x)
-        step = table[k, 0] * step + table[k, 1] * (level.inverse_diagonal * residual)
-        return x + step, step
-
-    return lax.fori_loop(0, _unfoldable(len(weights), b), body, (x, step))[0]
-
-
-def _residual(level: Level, x: Array, b: Array) -> Array:
-    """b - A x, computed once however many readers it has."""
-    return lax.fori_loop(0, _unfoldable(1, b), lambda _, r: b - apply(level.faces, x), b)
-
-
 def _descend(cycle: VCycle, depth: int, b: Array) -> Array:
     """The V-cycle from level `depth` down, from a zero guess: smooth, correct by the coarser level, smooth."""
-    level, coarsest = cycle.levels[depth], depth == len(cycle.levels) - 1
-    degree, low = (cycle.coarse_degree, 0.02) if coarsest else (cycle.degree, 1.9 / 4)
-    weights = _chebyshev(degree, low, 1.9)
-    step = jnp.asarray(weights[0, 1], b.dtype) * (level.inverse_diagonal * b)
-    x = _smooth(level, weights[1:], step, step, b)
-    if coarsest:
-        return x
-    x = x + _prolong(_descend(cycle, depth + 1, _restrict(_residual(level, x, b))), b.shape)
-    return _smooth(level, weights, x, step, b)
+    level = cycle.levels[depth]
+    operator = partial(apply, level.faces)
+    if depth == len(cycle.levels) - 1:
+        return chebyshev.relax(operator, level.inverse_diagonal, b, chebyshev.weights(cycle.coarse_degree, 0.02))[0]
+
+    def correction(residual):
+        return _prolong(_descend(cycle, depth + 1, _restrict(residual)), b.shape)
+
+    return chebyshev.corrected(operator, level.inverse_diagonal, b, cycle.degree, correction)
