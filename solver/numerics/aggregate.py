@@ -23,23 +23,28 @@ from . import chebyshev
 from .flux import Faces, apply, diagonal
 
 MAX_LEVELS = 24
+MAX_CHILDREN = 64  # of an aggregate, for the sums over them to be gathered; beyond it they are scattered
+STALLED = 0.9  # of the nodes left by one more level: those that are left hang on weak links, which smoothing handles
+SEMI = 0.3  # axes with links weaker than this, relative to the best, are not coarsened (spacings of 2 to 1 and more)
 
 
 class Rung(eqx.Module):
     """The step from one network to the next coarser, as indices. One past the end stands for none.
 
     **Arguments:** `parent`, shape (fine,), the coarse node of each fine node; `children`, (most children, coarse);
-    `source`, `target`, (carried,), each fine link that survives and the coarse link that it becomes part of, sorted by
-    the latter; `inside`, (links,), 1 where a coarse link stays within a block; `neighbours`, `links`, tuples of
-    (width, rows), for each node of a group of like degree the nodes at the other end of its links and those links. The
-    groups one after another are all the coarse nodes. All int32.
+    `None` if there are many; `source`, `target`, (carried,), each fine link that survives and the coarse link that it
+    becomes part of, sorted by the latter; `far`, (links,), 1 where a coarse link spans twice the distance; `plate_far`,
+    (), the same of plates; `neighbours`, `links`, tuples of (width, rows), for each node of a group of like degree the
+    nodes at the other end of its links and those links. The groups one after another are all the coarse nodes. All
+    int32.
     """
 
     parent: Int[Array, " fine"]
-    children: Int[Array, "most coarse"]
+    children: Int[Array, "most coarse"] | None
     source: Int[Array, " carried"]
     target: Int[Array, " carried"]
-    inside: Int[Array, " links"]
+    far: Int[Array, " links"]
+    plate_far: Int[Array, ""]
     neighbours: tuple[Int[Array, "width rows"], ...]
     links: tuple[Int[Array, "width rows"], ...]
 
@@ -83,7 +88,7 @@ class Coarse(eqx.Module):
     graph: Graph
     inverse_diagonal: Array
     parent: Int[Array, " fine"]
-    children: Int[Array, "most coarse"]
+    children: Int[Array, "most coarse"] | None
 
 
 class AggregateCycle(eqx.Module):
@@ -106,7 +111,7 @@ class AggregateCycle(eqx.Module):
 
     def __call__(self, residual: Array) -> Array:
         def correction(r):
-            return _up(self, 0, _descend(self, 0, _down(self, 0, r.ravel()))).reshape(r.shape)
+            return _descend(self, 0, r.ravel()).reshape(r.shape)
 
         return chebyshev.corrected(partial(apply, self.faces), self.inverse_diagonal, residual, self.degree, correction)
 
@@ -124,9 +129,12 @@ def plan(faces: Faces, *, theta: float = 0.1, coarsest: int = 512) -> Plan:
     **Source:** see [`AggregateCycle`][].
     """
     graph, rungs = _grid_graph(faces), []
-    while not rungs or (graph.alive > coarsest and graph.ends.size and len(rungs) < MAX_LEVELS):
+    while len(rungs) < MAX_LEVELS:
+        before = graph.alive
         rung, graph = _climb(graph, theta)
         rungs.append(rung)
+        if graph.alive <= coarsest or graph.alive > STALLED * before:
+            break
     n = len(graph.plate)
     component = connected_components(_adjacency(graph.ends, n), directed=False)[1]
     return Plan(tuple(rungs), jnp.asarray(component, jnp.int32))
@@ -136,7 +144,7 @@ def build(faces: Faces, plan: Plan, degree: int = 3) -> AggregateCycle:
     """The V-cycle of a network along a plan of it, or of a similar one.
 
     A coarse conductance is the sum of the fine ones that it stands for, halved between blocks, whose distance has
-    doubled, and not within one.
+    doubled, and not within one. That is half the Galerkin product, which converges twice as fast.
 
     **Arguments:** `faces`, the finest network; `plan`, from [`plan`][]; `degree`, Chebyshev steps before and after each
     coarse correction.
@@ -145,8 +153,9 @@ def build(faces: Faces, plan: Plan, degree: int = 3) -> AggregateCycle:
     plate, levels = faces.plate.ravel(), []
     for rung in plan.rungs:
         conductance = _coarse_conductance(rung, conductance)
-        plate = 0.5 * jnp.sum(_take(plate, rung.children), axis=0)
-        graph = Graph(rung.neighbours, tuple(_take(conductance, k) for k in rung.links), plate)
+        conductances = tuple(_take(conductance, k) for k in rung.links)
+        plate = _gather(rung, plate, _size(rung)) * (1 - 0.5 * rung.plate_far.astype(plate.dtype))
+        graph = Graph(rung.neighbours, conductances, plate)
         levels.append(Coarse(graph, chebyshev.inverse(graph.diagonal()), rung.parent, rung.children))
     direct = plate.size <= 1024
     factor = _factor(graph, plan.component) if direct else None
@@ -158,10 +167,21 @@ def _take(x: Array, index: Array) -> Array:
     return x.at[index].get(mode="fill", fill_value=0)
 
 
+def _size(rung: Rung) -> int:
+    return sum(n.shape[1] for n in rung.neighbours)
+
+
+def _gather(way: Rung | Coarse, fine: Array, n: int) -> Array:
+    """Sums of a fine field over each of `n` aggregates."""
+    if way.children is None:
+        return jax.ops.segment_sum(fine, way.parent, n)
+    return jnp.sum(_take(fine, way.children), axis=0)
+
+
 def _coarse_conductance(rung: Rung, conductance: Array) -> Array:
     carried = _take(conductance, rung.source)
-    total = jax.ops.segment_sum(carried, rung.target, rung.inside.size, indices_are_sorted=True)
-    return total * (0.5 + 0.5 * rung.inside.astype(total.dtype))
+    total = jax.ops.segment_sum(carried, rung.target, rung.far.size, indices_are_sorted=True)
+    return total * (1 - 0.5 * rung.far.astype(total.dtype))
 
 
 def _factor(graph: Graph, component: Array) -> Array:
@@ -191,22 +211,17 @@ def _factor(graph: Graph, component: Array) -> Array:
         return jnp.where(d > 0, factor, 0).astype(dtype)
 
 
-def _down(cycle: AggregateCycle, depth: int, residual: Array) -> Array:
-    return jnp.sum(_take(residual, cycle.levels[depth].children), axis=0)
-
-
-def _up(cycle: AggregateCycle, depth: int, correction: Array) -> Array:
-    return _take(correction, cycle.levels[depth].parent)
-
-
 def _descend(cycle: AggregateCycle, depth: int, b: Array) -> Array:
+    """The correction of a residual `b` of the network above coarse level `depth`."""
+    level = cycle.levels[depth]
+    return _take(_solve(cycle, depth, _gather(level, b, level.graph.plate.size)), level.parent)
+
+
+def _solve(cycle: AggregateCycle, depth: int, b: Array) -> Array:
     """The V-cycle from coarse level `depth` down, from a zero guess."""
     level = cycle.levels[depth]
     if depth < len(cycle.levels) - 1:
-
-        def correction(r):
-            return _up(cycle, depth + 1, _descend(cycle, depth + 1, _down(cycle, depth + 1, r)))
-
+        correction = partial(_descend, cycle, depth + 1)
         return chebyshev.corrected(level.graph, level.inverse_diagonal, b, cycle.degree, correction)
     if cycle.factor is None:
         rows = chebyshev.weights(cycle.coarse_degree, 0.02)
@@ -266,57 +281,69 @@ def _table(row: np.ndarray, values: np.ndarray, rows: int, width: int, fill: int
     return table
 
 
-def _join(graph: _Graph, theta: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """The aggregate of each node with links (-1 for the others), the block of each aggregate, their number."""
+def _halved(graph: _Graph) -> np.ndarray:
+    """Along which axes to join cells two by two, shape (3,): those with as good links as any, where there are two."""
+    apart = graph.cell[:, graph.ends[0]] != graph.cell[:, graph.ends[1]]
+    strength = apart @ graph.conductance * (graph.cell.max(1, initial=0) > 0)
+    return (strength > 0) & (strength >= SEMI * strength.max())
+
+
+def _join(graph: _Graph, cell: np.ndarray, theta: float) -> tuple[np.ndarray, int]:
+    """The aggregate, within the coarse `cell` of each node, of each node with links (-1 for the others), their number."""
     n, (i, j) = len(graph.plate), graph.ends
     largest = np.zeros(n)
     np.maximum.at(largest, i, graph.conductance)
     np.maximum.at(largest, j, graph.conductance)
-    block = np.ravel_multi_index(tuple(graph.cell // 2), tuple(graph.cell.max(1, initial=0) // 2 + 1))
-    strong = (block[i] == block[j]) & (graph.conductance >= theta * np.maximum(largest[i], largest[j]))
+    strong = (cell[:, i] == cell[:, j]).all(0) & (graph.conductance >= theta * np.maximum(largest[i], largest[j]))
     live = np.flatnonzero(largest > 0)
-    number = np.full(n, -1, np.int32)
-    number[live] = np.arange(len(live))
-    count, label = connected_components(_adjacency(number[graph.ends[:, strong]], len(live)), directed=False)
-    aggregate = number
+    aggregate = np.full(n, -1, np.int32)
+    aggregate[live] = np.arange(len(live))
+    count, label = connected_components(_adjacency(aggregate[graph.ends[:, strong]], len(live)), directed=False)
     aggregate[live] = label
-    where = np.zeros(count, np.int64)
-    where[label] = block[live]
-    return aggregate, where, count
+    return aggregate, count
 
 
 def _climb(graph: _Graph, theta: float) -> tuple[Rung, _Graph]:
     """The next coarser network, and the way to it."""
-    aggregate, block, count = _join(graph, theta)
+    halved = _halved(graph)
+    cell = graph.cell // (1 + halved[:, None])
+    aggregate, count = _join(graph, cell, theta)
     pair = np.sort(aggregate[graph.ends], axis=0)
     kept = np.flatnonzero(pair[0] != pair[1])
     key, target = np.unique(pair[0, kept].astype(np.int64) * count + pair[1, kept], return_inverse=True)
-    ends = np.stack([key // max(count, 1), key % max(count, 1)])
+    ends = np.stack(np.divmod(key, max(count, 1)))
     place, groups, size = _arrange(np.bincount(ends.ravel(), minlength=count))
-    inside = block[ends[0]] == block[ends[1]]
-    conductance = np.bincount(target, graph.conductance[kept], len(key)) * np.where(inside, 1, 0.5)
-    parent = np.where(aggregate >= 0, np.append(place, size)[aggregate], size)
-    plate, cell = np.bincount(parent, 0.5 * graph.plate, size + 1)[:size], np.zeros((3, size), np.int32)
-    has = aggregate >= 0
-    cell[:, parent[has]] = graph.cell[:, has] // 2
-    ends = place[ends]
-    coarse = _Graph(ends, conductance, np.arange(len(key)), _ladder(len(key)), plate, cell, count)
-    order = np.argsort(target, kind="stable")
-    source = graph.number[kept][order]
-    length = _ladder(len(kept))
+    ends, parent = place[ends], np.append(place, size)[aggregate]
+    joined = np.flatnonzero(aggregate >= 0)
+    cells = np.zeros((3, size), np.int32)
+    cells[:, parent[joined]] = cell[:, joined]
+    far = (halved[:, None] & (cells[:, ends[0]] != cells[:, ends[1]])).any(0)
+    conductance = np.bincount(target, graph.conductance[kept], len(key)) * np.where(far, 0.5, 1)
+    plate = np.bincount(parent, graph.plate * (0.5 if halved[0] else 1), size + 1)[:size]
+    coarse = _Graph(ends, conductance, np.arange(len(key)), _ladder(len(key)), plate, cells, count)
+    order, length = np.argsort(target, kind="stable"), _ladder(len(kept))
     neighbours, links = _rows(coarse, groups)
-    child = np.flatnonzero(has)[np.argsort(parent[has], kind="stable")]
-    most = np.bincount(parent[has], minlength=1).max()
     rung = Rung(
         parent=jnp.asarray(parent, jnp.int32),
-        children=jnp.asarray(_table(parent[child], child, size, 1 << int(max(most, 1) - 1).bit_length(), len(parent))),
-        source=_filled(source, length, graph.total),
+        children=_children(parent, joined, size),
+        source=_filled(graph.number[kept][order], length, graph.total),
         target=_filled(target[order], length, coarse.total - 1),
-        inside=_filled(inside, coarse.total, 0),
+        far=_filled(far, coarse.total, 0),
+        plate_far=jnp.asarray(halved[0], jnp.int32),
         neighbours=neighbours,
         links=links,
     )
     return rung, coarse
+
+
+def _children(parent: np.ndarray, joined: np.ndarray, size: int) -> Array | None:
+    """The nodes of each of `size` aggregates, out of those `joined` to one."""
+    most = np.bincount(parent[joined], minlength=1).max()
+    if most > MAX_CHILDREN:
+        return None
+    child = joined[np.argsort(parent[joined], kind="stable")]
+    width = 1 << int(max(most, 1) - 1).bit_length()
+    return jnp.asarray(_table(parent[child], child, size, width, len(parent)))
 
 
 def _arrange(degree: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]], int]:
@@ -327,7 +354,7 @@ def _arrange(degree: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]], int
     for w in np.unique(np.append(width, 3)):
         here = np.flatnonzero(width == w)
         place[here] = size + np.arange(len(here))
-        groups.append((int(w), _ladder(len(here))))
+        groups.append((int(w), _ladder(len(here)) if w < 96 else 1 << int(len(here) - 1).bit_length()))
         size += groups[-1][1]
     return place, groups, size
 
