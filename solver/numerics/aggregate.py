@@ -25,6 +25,8 @@ from .flux import Faces, apply, diagonal
 MAX_LEVELS = 24
 MAX_CHILDREN = 64  # of an aggregate, for the sums over them to be gathered; beyond it they are scattered
 STALLED = 0.9  # of the nodes left by one more level: those that are left hang on weak links, which smoothing handles
+AGAIN = 2  # times fewer nodes than the level above has one on which two cycles are made
+RANGE = (0.3, 3.0)  # eigenvalues of a cycle times its network, measured below 2
 SEMI = 0.3  # axes with links weaker than this, relative to the best, are not coarsened (spacings of 2 to 1 and more)
 
 
@@ -214,7 +216,11 @@ def _factor(graph: Graph, component: Array) -> Array:
 def _descend(cycle: AggregateCycle, depth: int, b: Array) -> Array:
     """The correction of a residual `b` of the network above coarse level `depth`."""
     level = cycle.levels[depth]
-    return _take(_solve(cycle, depth, _gather(level, b, level.graph.plate.size)), level.parent)
+    b = _gather(level, b, level.graph.plate.size)
+    solve = partial(_solve, cycle, depth)
+    # Piecewise constants alone grow worse with every level; two accelerated cycles on each level below do not.
+    again = depth < len(cycle.levels) - 1 and AGAIN * b.size <= level.parent.size
+    return _take(chebyshev.iterate(level.graph, solve, chebyshev.weights(2, *RANGE), b) if again else solve(b), level.parent)
 
 
 def _solve(cycle: AggregateCycle, depth: int, b: Array) -> Array:
@@ -225,7 +231,7 @@ def _solve(cycle: AggregateCycle, depth: int, b: Array) -> Array:
         return chebyshev.corrected(level.graph, level.inverse_diagonal, b, cycle.degree, correction)
     if cycle.factor is None:
         rows = chebyshev.weights(cycle.coarse_degree, 0.02)
-        return chebyshev.relax(level.graph, level.inverse_diagonal, b, rows)[0]
+        return chebyshev.relax(level.graph, level.inverse_diagonal, rows, b)[0]
     exact = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
     return exact(exact(cycle.factor, b), cycle.factor)
 
@@ -289,7 +295,7 @@ def _halved(graph: _Graph) -> np.ndarray:
 
 
 def _join(graph: _Graph, cell: np.ndarray, theta: float) -> tuple[np.ndarray, int]:
-    """The aggregate, within the coarse `cell` of each node, of each node with links (-1 for the others), their number."""
+    """The aggregate, within the coarse `cell` of each node (-1 without links), their number."""
     n, (i, j) = len(graph.plate), graph.ends
     largest = np.zeros(n)
     np.maximum.at(largest, i, graph.conductance)

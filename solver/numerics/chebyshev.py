@@ -33,22 +33,27 @@ def _unfoldable(n: int, b: Array) -> Array:
     return n + jnp.isnan(b[(0,) * b.ndim]).astype(jnp.int32)
 
 
-def _smooth(operator: Callable, inverse_diagonal: Array, rows: np.ndarray, x: Array, step: Array, b: Array) -> Array:
+def _steps(operator: Callable, precondition: Callable, rows: np.ndarray, x: Array, step: Array, b: Array) -> Array:
     """One Chebyshev step for each of `rows`, from `x` and the last step taken."""
     table = jnp.asarray(rows, b.dtype)
 
     def body(k, state):
         x, step = state
-        step = table[k, 0] * step + table[k, 1] * (inverse_diagonal * (b - operator(x)))
+        step = table[k, 0] * step + table[k, 1] * precondition(b - operator(x))
         return x + step, step
 
     return lax.fori_loop(0, _unfoldable(len(rows), b), body, (x, step))[0]
 
 
-def relax(operator: Callable, inverse_diagonal: Array, b: Array, rows: np.ndarray) -> tuple[Array, Array]:
-    """Chebyshev steps of [`weights`][] `rows` from a zero guess: the field, and the first step."""
+def iterate(operator: Callable, precondition: Callable, rows: np.ndarray, b: Array) -> Array:
+    """Chebyshev steps from zero, as many as [`weights`][] `rows`; `precondition` is compiled once."""
+    return _steps(operator, precondition, rows, jnp.zeros_like(b), jnp.zeros_like(b), b)
+
+
+def relax(operator: Callable, inverse_diagonal: Array, rows: np.ndarray, b: Array) -> tuple[Array, Array]:
+    """Chebyshev-Jacobi steps from zero, as many as [`weights`][] `rows`: the field, and the first step."""
     step = jnp.asarray(rows[0, 1], b.dtype) * (inverse_diagonal * b)
-    return _smooth(operator, inverse_diagonal, rows[1:], step, step, b), step
+    return _steps(operator, lambda r: inverse_diagonal * r, rows[1:], step, step, b), step
 
 
 def corrected(operator: Callable, inverse_diagonal: Array, b: Array, degree: int, correction: Callable) -> Array:
@@ -60,8 +65,8 @@ def corrected(operator: Callable, inverse_diagonal: Array, b: Array, degree: int
     **Source:** Adams et al. 2003, doi 10.1016/S0021-9991(03)00194-3, for polynomial smoothing.
     """
     rows = weights(degree)
-    x, step = relax(operator, inverse_diagonal, b, rows)
+    x, step = relax(operator, inverse_diagonal, rows, b)
     # The residual is computed once however many readers it has.
     residual = lax.fori_loop(0, _unfoldable(1, b), lambda _, r: b - operator(x), b)
     x = x + correction(residual)
-    return _smooth(operator, inverse_diagonal, rows, x, step, b)
+    return _steps(operator, lambda r: inverse_diagonal * r, rows, x, step, b)

@@ -105,7 +105,7 @@ def _descend(cycle: VCycle, depth: int, b: Array) -> Array:
     level = cycle.levels[depth]
     operator = partial(apply, level.faces)
     if depth == len(cycle.levels) - 1:
-        return chebyshev.relax(operator, level.inverse_diagonal, b, chebyshev.weights(cycle.coarse_degree, 0.02))[0]
+        return chebyshev.relax(operator, level.inverse_diagonal, chebyshev.weights(cycle.coarse_degree, 0.02), b)[0]
 
     def correction(residual):
         return _prolong(_descend(cycle, depth + 1, _restrict(residual)), b.shape)
