@@ -5,14 +5,15 @@ covers divided by the growth of the distance across it, which is half the Galerk
 and converges twice as fast. Any size is coarsened: odd ones are padded with cells that conduct nothing.
 """
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jax.custom_batching import custom_vmap
 from jaxtyping import Array
 
+from . import chebyshev
 from .flux import Faces, apply, over_diagonal, pad
 
 
@@ -21,8 +22,6 @@ class VCycle(eqx.Module):
 
     **Arguments:** `levels`, networks fine to coarse; `degree`, smoothing steps before and after; `coarse_degree`, on
     the coarsest; `dtype`, in which it computes.
-
-    **Source:** Adams et al. 2003, doi 10.1016/S0021-9991(03)00194-3, for polynomial smoothing.
     """
 
     levels: tuple[Faces, ...]
@@ -91,60 +90,14 @@ def _prolong(correction: Array, shape) -> Array:
     return correction
 
 
-def _chebyshev(degree: int, low: float, high: float) -> np.ndarray:
-    """Weights (of the last step, of the scaled residual) of the Chebyshev iteration on eigenvalues in [low, high]."""
-    theta, delta = (high + low) / 2, (high - low) / 2
-    sigma = theta / delta
-    rho, weights = 1 / sigma, [(0.0, 1 / theta)]
-    for _ in range(degree - 1):
-        rho_next = 1 / (2 * sigma - rho)
-        weights.append((rho_next * rho, 2 * rho_next / delta))
-        rho = rho_next
-    return np.asarray(weights)
-
-
-@custom_vmap
-def _zero(x: Array) -> Array:
-    """Zero, but XLA cannot know."""
-    return jnp.isnan(x).astype(jnp.int32)
-
-
-@_zero.def_vmap
-def _zero_of_batch(_size, _batched, x: Array):
-    return jnp.any(jnp.isnan(x)).astype(jnp.int32), False  # one trip count for the batch, or each step is a select
-
-
-def _unfoldable(n: int, b: Array) -> Array:
-    """`n` as a number that XLA cannot know: a loop of known short length is unrolled, and stencils then fuse and are
-    computed again for every reader, at up to a hundred times the cost (measured on XLA CPU)."""
-    return n + _zero(b[0, 0, 0])
-
-
-def _smooth(faces: Faces, weights: np.ndarray, x: Array, step: Array, b: Array) -> Array:
-    """One Chebyshev step for each row of `weights`, from `x` and the last step taken."""
-    table = jnp.asarray(weights, b.dtype)
-
-    def body(k, state):
-        x, step = state
-        step = table[k, 0] * step + table[k, 1] * over_diagonal(faces, b - apply(faces, x))
-        return x + step, step
-
-    return lax.fori_loop(0, _unfoldable(len(weights), b), body, (x, step))[0]
-
-
-def _residual(faces: Faces, x: Array, b: Array) -> Array:
-    """b - A x, computed once however many readers it has."""
-    return lax.fori_loop(0, _unfoldable(1, b), lambda _, r: b - apply(faces, x), b)
-
-
 def _descend(cycle: VCycle, depth: int, b: Array) -> Array:
-    """The V-cycle from level `depth` down, from a zero guess: smooth, correct by the coarser level, smooth."""
+    """The V-cycle from level `depth` down, from a zero guess."""
     faces, coarsest = cycle.levels[depth], depth == len(cycle.levels) - 1
-    degree, low = (cycle.coarse_degree, 0.02) if coarsest else (cycle.degree, 1.9 / 4)
-    weights = _chebyshev(degree, low, 1.9)
-    step = jnp.asarray(weights[0, 1], b.dtype) * over_diagonal(faces, b)
-    x = _smooth(faces, weights[1:], step, step, b)
+    operator, scaled = partial(apply, faces), partial(over_diagonal, faces)
     if coarsest:
-        return x
-    x = x + _prolong(_descend(cycle, depth + 1, _restrict(_residual(faces, x, b))), b.shape)
-    return _smooth(faces, weights, x, step, b)
+        return chebyshev.relax(operator, scaled, chebyshev.weights(cycle.coarse_degree, 0.02), b)[0]
+
+    def correction(residual):
+        return _prolong(_descend(cycle, depth + 1, _restrict(residual)), b.shape)
+
+    return chebyshev.corrected(operator, scaled, b, cycle.degree, correction)
