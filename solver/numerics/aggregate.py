@@ -1,7 +1,7 @@
 """Multigrid on aggregates of strongly linked nodes, for networks with a large contrast inside the connected phase.
 
-Where a geometric coarse cell joins what hardly touches (a film of conductivity 1 beside 1e-4, fragments, inclusions), its
-error can be neither smoothed nor corrected, and conjugate gradients need a hundred steps. Here a 2x2x2 block is
+Where a geometric coarse cell joins what hardly touches (a film of conductivity 1 beside 1e-4, fragments, inclusions),
+its error can be neither smoothed nor corrected, and conjugate gradients need a hundred steps. Here a 2x2x2 block is
 split into the parts that strong links connect, and each is a coarse node of its own. The coarse networks are therefore
 graphs. Which node goes where depends on data and is decided once, outside `jit` ([`plan`][]); the conductances of the
 graphs follow from those of the network inside `jit` ([`build`][]), so that one plan serves a family of designs.
@@ -54,7 +54,7 @@ class Rung(eqx.Module):
 class Plan(eqx.Module):
     """Which nodes are joined on every level, from [`plan`][].
 
-    **Arguments:** `rungs`, fine to coarse; `component`, shape (coarsest,), int32, the connected parts of the coarsest level.
+    **Arguments:** `rungs`, fine to coarse; `component`, shape (coarsest,), int32, connected parts of the coarsest level.
     """
 
     rungs: tuple[Rung, ...]

@@ -19,7 +19,7 @@ from .effective import conduct_all_axes, conduct_network
 from .fields import Fields, local_fields
 from .network import Conductor, Layout, Resistances, along_all_axes, between_plates, conductor
 
-CONTRAST = 10.0  # of conductances, above which coarse cells are split by the strength of their links
+CONTRAST = 30.0  # of conductances, above which coarse cells are split by the strength of their links
 
 
 class Effective(eqx.Module):
