@@ -54,7 +54,7 @@ class Rung(eqx.Module):
 class Plan(eqx.Module):
     """Which nodes are joined on every level, from [`plan`][].
 
-    **Arguments:** `rungs`, fine to coarse; `component`, shape (coarsest,), int32, connected parts of the coarsest level.
+    **Arguments:** `rungs`, fine to coarse; `component`, shape (coarsest,), int32, connected parts of the last level.
     """
 
     rungs: tuple[Rung, ...]
