@@ -13,10 +13,9 @@ def total(x: Array) -> Array:
     """
     if x.dtype == jnp.float64:
         return jnp.sum(x)
-    rows = jnp.sum(x, axis=-1)
+    rows, default = jnp.sum(x, axis=-1), jnp.result_type(float)
     with jax.enable_x64(True):
-        out = jnp.sum(rows, dtype=jnp.float64)
-        return out.astype(jnp.result_type(float)) if jax.config.jax_enable_x64 else out.astype(jnp.float32)
+        return jnp.sum(rows, dtype=jnp.float64).astype(default)
 
 
 def vdot(a: Array, b: Array) -> Array:
