@@ -26,7 +26,7 @@ MAX_LEVELS = 24
 MAX_CHILDREN = 64  # of an aggregate, for the sums over them to be gathered; beyond it they are scattered
 STALLED = 0.9  # of the nodes left by one more level: those that are left hang on weak links, which smoothing handles
 AGAIN = 2  # times fewer nodes than the level above has one on which two cycles are made
-RANGE = (0.3, 3.0)  # eigenvalues of a cycle times its network, measured below 2
+RANGE = (0.3, 3.0)  # eigenvalues of a cycle times its network, whose largest are about 2.5 at high contrast
 SEMI = 0.3  # axes with links weaker than this, relative to the best, are not coarsened (spacings of 2 to 1 and more)
 
 
@@ -237,7 +237,8 @@ def _descend(cycle: AggregateCycle, depth: int, b: Array) -> Array:
     # Piecewise constants alone grow worse with every level; two accelerated cycles on each level below do not.
     again = depth < len(cycle.levels) - 1 and AGAIN * b.size <= level.parent.size
     return _take(
-        chebyshev.iterate(level.graph, solve, chebyshev.weights(2, *RANGE), b) if again else solve(b), level.parent
+        chebyshev.iterate(level.graph, solve, chebyshev.weights(2, *RANGE), b) if again else solve(b),
+        level.parent,
     )
 
 

@@ -19,7 +19,8 @@ from .effective import conduct_all_axes, conduct_network
 from .fields import Fields, local_fields
 from .network import Conductor, Layout, Resistances, along_all_axes, between_plates, conductor
 
-CONTRAST = 30.0  # of conductances, above which coarse cells are split by the strength of their links
+# Of conductances, and of areas over distance between the axes, above which coarse cells follow the strength of links.
+CONTRAST, FLATNESS = 30.0, 4.0
 
 
 class Effective(eqx.Module):
@@ -147,7 +148,8 @@ def _solve(made: Conductor, grid: Grid, axes, layout: Layout, method: Conduction
 
     A batch fills an accelerator with small volumes; on a CPU it costs 1.7 times the three solves one by one.
     """
-    contrasted = _contrast(made) > CONTRAST
+    spacing = np.asarray(grid.spacing)
+    contrasted = _contrast(made) > CONTRAST or np.ptp(np.log(spacing)) > np.log(FLATNESS) / 2
     if len(axes) == 3 and layout == Layout() and jax.default_backend() != "cpu" and not contrasted:
         batch = conduct_all_axes(along_all_axes(made, grid), method)
         return {axis: jax.tree.map(lambda leaf, a=axis: leaf[a], batch) for axis in axes}
