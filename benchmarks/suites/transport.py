@@ -1,7 +1,7 @@
 """Tortuosity factor of voxel images, all that a user waits for: labelling, network, solve. Beside TauFactor.
 
 Every input is solved at default settings (time, error), to a fixed residual (iterations) and in float64 to a tight one
-(error); the largest are in the suite `transport_large`. Ratios are of processor seconds, compilation excluded.
+(error); more and larger ones are in the suite `transport_large`. Ratios are of processor seconds, compilation excluded.
 """
 
 import contextlib
@@ -33,18 +33,23 @@ BYTES = {"binary": 45.0, "phases": 60.0}  # a voxel, at the peak, float32
 GROWTH = {"pore": 1.5, "solid": 1.8}  # of the iterations from 64^3 to 256^3
 GRADIENT_OVER_VALUE, GRADIENT_ERROR = 1.3, 1e-5
 CLOSED_OVER_LABELLING = 2.0
+_COMPILED = {}
 SMALL = 128**3  # voxels: up to here repeated, and solved in float64 too
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A binary input with its limits: of the processor seconds over TauFactor's, of the iterations."""
+    """A binary input with its limits: of the iterations to a fixed residual, of the processor seconds over TauFactor's.
+
+    **Arguments:** `peer`, whether TauFactor is asked; `memory`, whether the peak of a fresh process is measured.
+    """
 
     image: str
     phase: str
     steps: int
     ratio: float | None = None
     peer: bool = True
+    memory: bool = False
 
 
 CASES = (
@@ -52,9 +57,9 @@ CASES = (
     Case("spheres 64^3", "solid", 25, 1.0),
     Case("spheres 100^3", "pore", 15, 1.0),
     Case("spheres 100^3", "solid", 25, 1.0),
-    Case("spheres 128^3", "pore", 15, 0.2),
+    Case("spheres 128^3", "pore", 15, 0.2, memory=True),
     Case("spheres 128^3", "solid", 25, 0.2),
-    Case("spheres 200^3", "pore", 15, 0.1),
+    Case("spheres 200^3", "pore", 15, 0.1, memory=True),
     Case("narrow 100^3", "pore", 40, 0.125),
     Case("narrow 128^3", "pore", 40, 0.125),
     Case("contacts 100^3", "solid", 40, 0.05),
@@ -64,17 +69,10 @@ CASES = (
 )
 LARGE = (
     Case("spheres 200^3", "solid", 25, 0.1),
-    Case("spheres 251x301x301", "pore", 15, 0.1),
-    Case("soft 200^3", "pore", 15, 0.1),
-    Case("soft 200^3", "solid", 25, 0.1),
+    Case("spheres 251x301x301", "pore", 15, 0.1, memory=True),
+    Case("soft 128^3", "pore", 15, 0.2),
+    Case("soft 100^3", "solid", 25, 1.0),
 )
-CONTRASTS = {  # conductivities by label: in the electrolyte, of electrons, and of both
-    "electrolyte, binder 0.05": {images.PORE: 1.0, images.BINDER: 0.05},
-    "electrons, active 1e-2": {images.BINDER: 1.0, images.ACTIVE: 1e-2},
-    "electrons, active 1e-4": {images.BINDER: 1.0, images.ACTIVE: 1e-4},
-    "all, 1e3 and 1e-3": {images.PORE: 1.0, images.BINDER: 1e3, images.ACTIVE: 1e-3},
-    "all, 1e-4 and 1e4": {images.PORE: 1e-4, images.BINDER: 1e4, images.ACTIVE: 1.0},
-}
 CONTRAST_STEPS = 30
 
 
@@ -83,12 +81,12 @@ def measure(peers: bool = True, repeats: int = 3, cases=CASES) -> list[dict]:
     rows = [_binary(which, peers, repeats) for which in cases]
     for which, row in zip(cases, rows, strict=True):
         _add_growth(which, row, dict(zip(cases, rows, strict=True)))
-    return rows + [_closed(peers)] + [_contrast(name) for name in CONTRASTS] + _gradient()
+    return rows + [_closed(peers)] + [_contrast(values) for values in images.FILM] + _gradient()
 
 
 def measure_large(peers: bool = True) -> list[dict]:
-    """The largest inputs; minutes each, most of them TauFactor's."""
-    return [_binary(which, peers, 1) for which in LARGE]
+    """More and larger inputs; minutes each, most of them TauFactor's."""
+    return [_binary(which, peers, 3) for which in LARGE]
 
 
 class Stages:
@@ -107,7 +105,7 @@ class Stages:
         jax.block_until_ready(self.network(self.connected()))
         row["compile_s"] -= time.perf_counter() - wall
         row["compile_cpu_s"] -= time.process_time() - cpu
-        self.solve, of_solve = compiled_of(conduct_network, network, Conduction())
+        self.solve, of_solve = _compiled(network)
         self.compiling = of_solve | {name: row[name] + of_solve[name] for name in row}
 
     def connected(self):
@@ -130,11 +128,19 @@ class Stages:
         return float(solution.value[0]), solution.stats | {"converged": succeeded(solution)}
 
 
-def _solved(labels, conductivities: dict, expected: float | None, limits: tuple, repeats: int) -> dict:
+def _compiled(network) -> tuple:
+    """The compiled solve for all networks of one size and precision, and what compiling it took."""
+    leaves, kind = jax.tree.flatten(network)
+    key = kind, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+    if key not in _COMPILED:
+        _COMPILED[key] = compiled_of(conduct_network, network, Conduction())
+    return _COMPILED[key]
+
+
+def _solved(labels, conductivities: dict, expected: float | None, steps: int, repeats: int) -> dict:
     """The numbers of one input and their targets.
 
-    **Arguments:** `expected`, conductivity; `limits`, of the iterations and of the bytes a voxel; `repeats`, of the
-    timed run.
+    **Arguments:** `expected`, conductivity; `steps`, limit of the iterations; `repeats`, of the timed run.
     """
     stages = Stages(labels, conductivities)
     (found, stats), row = repeated(stages.run, repeats)
@@ -146,12 +152,12 @@ def _solved(labels, conductivities: dict, expected: float | None, limits: tuple,
     if expected is not None:
         row["tau_error"] = abs(expected / found - 1)
         row = aimed(row, "tau_error", ERROR)
-    row = aimed(aimed(row, "steps_to_residual", limits[0]), "compile_cpu_s", COMPILE_S)
+    row = aimed(aimed(row, "steps_to_residual", steps), "compile_cpu_s", COMPILE_S)
     if labels.size <= SMALL and expected is not None:
         tight, stats = Stages(labels, conductivities, np.float64).run(for_gradients(TIGHT_RESIDUAL))
         row |= {"tight_error": abs(expected / tight - 1), "tight_steps": int(stats["steps"])}
         row = aimed(row, "tight_error", TIGHT_ERROR)
-    return _with_memory(row, labels, conductivities, limits[1])
+    return row
 
 
 def _with_memory(row: dict, labels, conductivities, limit: float) -> dict:
@@ -167,8 +173,10 @@ def _binary(which: Case, peers: bool, repeats: int) -> dict:
     mask = images.phase(which.image, which.phase)
     tau = images.IMAGES[which.image].tau.get(which.phase)
     expected = None if tau is None else float(mask.mean()) / tau
-    limits, repeats = (which.steps, BYTES["binary"]), repeats if mask.size <= SMALL else 1
-    row = _solved(mask.astype(np.uint8), {1: 1.0}, expected, limits, repeats)
+    labels, conductivities = mask.astype(np.uint8), {1: 1.0}
+    row = _solved(labels, conductivities, expected, which.steps, repeats if mask.size <= SMALL else 1)
+    if which.memory:
+        row = _with_memory(row, labels, conductivities, BYTES["binary"])
     row["tortuosity_factor"] = float(mask.mean()) / row["conductivity"]
     row = case("transport", f"{which.image} {which.phase}", _size(mask), "float32", **row)
     return against(row, _taufactor(mask, tau), which.ratio) if peers and which.peer else row
@@ -212,11 +220,13 @@ def _closed(peers: bool) -> dict:
     return against(row, _taufactor(mask, np.inf)) if peers else row
 
 
-def _contrast(name: str) -> dict:
+def _contrast(values: tuple[float, ...]) -> dict:
     """Films and bridges of binder between active particles: conductivities far apart inside one connected part."""
-    labels = images.solid("film 96^3")
-    row = _solved(labels, CONTRASTS[name], images.FILM.get(name), (CONTRAST_STEPS, BYTES["phases"]), 3)
-    return case("transport", f"film 96^3 {name}", _size(labels), "float32", **row)
+    labels, conductivities = images.solid("film 96^3"), dict(enumerate(values))
+    row = _solved(labels, conductivities, images.FILM[values], CONTRAST_STEPS, 3)
+    if values == next(iter(images.FILM)):
+        row = _with_memory(row, labels, conductivities, BYTES["phases"])
+    return case("transport", f"film 96^3 {', '.join(f'{v:g}' for v in values)}", _size(labels), "float32", **row)
 
 
 def _gradient(repeats: int = 5) -> list[dict]:

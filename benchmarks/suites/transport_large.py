@@ -1,4 +1,4 @@
-"""The largest inputs of the suite `transport`; run only when it is named."""
+"""More and larger inputs of the suite `transport`; run only when it is named."""
 
 from benchmarks.suites.transport import measure_large as measure
 
