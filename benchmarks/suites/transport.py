@@ -137,7 +137,7 @@ def _compiled(network) -> tuple:
     return _COMPILED[key]
 
 
-def _solved(labels, conductivities: dict, expected: float | None, steps: int, repeats: int) -> dict:
+def _solved(labels, conductivities: dict, expected: float, steps: int, repeats: int) -> dict:
     """The numbers of one input and their targets.
 
     **Arguments:** `expected`, conductivity; `steps`, limit of the iterations; `repeats`, of the timed run.
@@ -149,11 +149,10 @@ def _solved(labels, conductivities: dict, expected: float | None, steps: int, re
     fixed = stages.run(for_gradients(RESIDUAL))[1]
     row |= {"steps_to_residual": int(fixed["steps"]), "converged": stats["converged"] and fixed["converged"]}
     row["solve_bytes_per_voxel"] = None if row["memory_MiB"] is None else row["memory_MiB"] * 2**20 / labels.size
-    if expected is not None:
-        row["tau_error"] = abs(expected / found - 1)
-        row = aimed(row, "tau_error", ERROR)
+    row["tau_error"] = abs(expected / found - 1)
+    row = aimed(row, "tau_error", ERROR)
     row = aimed(aimed(row, "steps_to_residual", steps), "compile_cpu_s", COMPILE_S)
-    if labels.size <= SMALL and expected is not None:
+    if labels.size <= SMALL:
         tight, stats = Stages(labels, conductivities, np.float64).run(for_gradients(TIGHT_RESIDUAL))
         row |= {"tight_error": abs(expected / tight - 1), "tight_steps": int(stats["steps"])}
         row = aimed(row, "tight_error", TIGHT_ERROR)
@@ -171,13 +170,12 @@ def _with_memory(row: dict, labels, conductivities, limit: float) -> dict:
 
 def _binary(which: Case, peers: bool, repeats: int) -> dict:
     mask = images.phase(which.image, which.phase)
-    tau = images.IMAGES[which.image].tau.get(which.phase)
-    expected = None if tau is None else float(mask.mean()) / tau
+    fraction, tau = float(mask.mean()), images.IMAGES[which.image].tau[which.phase]
     labels, conductivities = mask.astype(np.uint8), {1: 1.0}
-    row = _solved(labels, conductivities, expected, which.steps, repeats if mask.size <= SMALL else 1)
+    row = _solved(labels, conductivities, fraction / tau, which.steps, repeats if mask.size <= SMALL else 1)
     if which.memory:
         row = _with_memory(row, labels, conductivities, BYTES["binary"])
-    row["tortuosity_factor"] = float(mask.mean()) / row["conductivity"]
+    row["tortuosity_factor"] = fraction / row["conductivity"]
     row = case("transport", f"{which.image} {which.phase}", _size(mask), "float32", **row)
     return against(row, _taufactor(mask, tau), which.ratio) if peers and which.peer else row
 

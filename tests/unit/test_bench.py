@@ -206,7 +206,7 @@ def test_a_row_of_transport_has_its_targets(monkeypatch):
     monkeypatch.setitem(images.IMAGES, "block 8^3", block)
     monkeypatch.setattr(transport, "ask_peer", lambda *_: {"peer": "toy", "cpu_s": 1e9, "converged": False, "steps": 7})
     monkeypatch.setattr(transport, "ask_fresh", lambda *_: {"not_run": "no reason"})
-    row = transport._binary(transport.Case("block 8^3", "pore", 15, 0.2), peers=True, repeats=1)
+    row = transport._binary(transport.Case("block 8^3", "pore", 15, 0.2, memory=True), peers=True, repeats=1)
     goals = {goal["of"]: (goal["at_most"], goal["met"]) for goal in row["targets"]}
     assert goals["tau_error"] == (1e-4, True) and goals["ratio"] == (0.2, True)
     assert goals["steps_to_residual"] == (15, True) and "compile_cpu_s" in goals and "bytes_per_voxel" not in goals
