@@ -137,7 +137,7 @@ def _soft(n, digest, **tau):
 
 
 # The factors of `spheres 256^3` solid and of 251 x 301 x 301 come from this program's own solver in float64; all others
-# from algebraic multigrid, with which it agrees to 1e-9 wherever both were run. The seed of the last is 251 + 301.
+# from algebraic multigrid, with which it agrees to all digits given where both were run. The last seed is 251 + 301.
 IMAGES = {
     "spheres 64^3": _spheres(64, 65, "0b761916839fab38", pore=2.11375661, solid=2.51818834),
     "spheres 100^3": _spheres(100, 101, "afd458766f914258", pore=2.12639982, solid=2.80968412),
