@@ -26,6 +26,7 @@ from mesode.record import commit, versions
 
 SCHEMA = 1
 SUITES = ("transport", "calender", "cell", "chain")
+LARGE = ("transport_large",)  # run only when they are named
 PEERS_PYTHON = "MESODE_PEERS_PYTHON"  # names the interpreter of an environment that has the peers
 _TIMEOUT = 1800  # s, that a peer may take for one case
 
@@ -86,6 +87,7 @@ def against(row: dict, peer: dict, target: float | None = None) -> dict:
         return row | {"peer_not_run": peer.get("not_run", "no reason given")}
     ratio = row["cpu_s"] / peer["cpu_s"]
     row |= {"peer_cpu_s": peer["cpu_s"], "peer_accuracy": peer.get("accuracy"), "ratio": ratio, "peer_detail": peer}
+    row |= {"peer_converged": peer.get("converged", True)}
     return row if target is None else aimed(row, "ratio", target)
 
 
@@ -102,32 +104,44 @@ def ask_peer(name: str, question: dict, *, timeout: float = _TIMEOUT) -> dict:
     else this one, on one thread. It reads the question as JSON and prints its answer as the last line.
     """
     script = pathlib.Path(__file__).parent / "peers" / f"{name}_peer.py"
-    python = os.environ.get(PEERS_PYTHON) or sys.executable
+    answer = _ask([os.environ.get(PEERS_PYTHON) or sys.executable, str(script)], question, timeout)
+    return {"peer": name} | answer
+
+
+def ask_fresh(module: str, question: dict, *, timeout: float = _TIMEOUT) -> dict:
+    """The answer of a module of this program, run as a script in a new process; `not_run` says why there is none."""
+    root = str(pathlib.Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return _ask([sys.executable, "-m", module], question, timeout, {"PYTHONPATH": path})
+
+
+def _ask(command: list[str], question: dict, timeout: float, environment: dict | None = None) -> dict:
+    """The JSON object that a process prints as its last line when it is given another; one thread for BLAS."""
     single = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     try:
         run = subprocess.run(
-            [python, str(script)],
+            command,
             input=json.dumps(question),
             capture_output=True,
             text=True,
             timeout=timeout,
-            env=os.environ | single,
+            env=os.environ | single | (environment or {}),
         )
     except OSError as error:
-        return {"peer": name, "not_run": f"{PEERS_PYTHON} names no interpreter: {error.strerror}"}
+        return {"not_run": f"{PEERS_PYTHON} names no interpreter: {error.strerror}"}
     except subprocess.TimeoutExpired:
-        return {"peer": name, "not_run": f"took longer than {timeout:g} s"}
+        return {"not_run": f"took longer than {timeout:g} s"}
     lines = run.stdout.strip().splitlines()
     try:
         answer = json.loads(lines[-1])
-        return answer if isinstance(answer, dict) and "peer" in answer else {"peer": name, "not_run": "no answer"}
+        return answer if isinstance(answer, dict) else {"not_run": "no answer"}
     except (IndexError, json.JSONDecodeError):
         last = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
-        return {"peer": name, "not_run": last}
+        return {"not_run": last}
 
 
 def run(suites: Sequence[str] = (), *, peers: bool = True, done: Callable[[str, dict], None] = lambda *_: None) -> dict:
-    """The record of the named suites, or of all: schema version, provenance, and a row for each case.
+    """The record of the named suites, or of all but the large: schema version, provenance, and a row for each case.
 
     A suite that fails is one row that says so, and the others still run.
 
@@ -151,11 +165,12 @@ def run(suites: Sequence[str] = (), *, peers: bool = True, done: Callable[[str, 
 
 def require_suite(name: str) -> None:
     """Raises a `ValueError` if there is no such suite."""
-    if name in SUITES:
+    known = (*SUITES, *LARGE)
+    if name in known:
         return
-    close = difflib.get_close_matches(name, SUITES, 1)
+    close = difflib.get_close_matches(name, known, 1)
     hint = f" Did you mean `{close[0]}`?" if close else ""
-    raise ValueError(f"Suite `{name}` is not one of {', '.join(SUITES)}.{hint}")
+    raise ValueError(f"Suite `{name}` is not one of {', '.join(known)}.{hint}")
 
 
 def _suite(name: str, peers: bool) -> list[dict]:
@@ -227,6 +242,8 @@ def _line(row: dict) -> str:
     for goal in row.get("targets", ()):
         end = "met" if goal["met"] else "MISSED"
         notes.append(f"{goal['of']} {goal['found']:.3g} <= {goal['at_most']:g} {end}")
+    if not row.get("peer_converged", True):
+        notes.append(f"{row['peer']} did not converge in {row['peer_detail'].get('steps')} steps")
     if "peer_not_run" in row:
         notes.append(f"{row['peer']} not run: {row['peer_not_run']}")
     return f"{start} {cells}  {peer}  {', '.join(notes)}".rstrip()

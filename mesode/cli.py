@@ -298,7 +298,8 @@ def _add_files(commands) -> None:
     )
     info.add_argument("run_file", metavar="RUN.h5", nargs="?")
     bench = _command(commands, "bench", "bench:bench", "the benchmark command", "mesode bench transport cell")
-    bench.add_argument("suite", nargs="*", metavar="SUITE", help="transport, calender, cell, chain; all by default")
+    names = "transport, calender, cell, chain (all of these by default), transport_large"
+    bench.add_argument("suite", nargs="*", metavar="SUITE", help=names)
     bench.add_argument("--output", metavar="FILE.json", help="where to write the results")
 
 

@@ -57,7 +57,8 @@ def percolation(pieces: np.ndarray, axis: int) -> Percolation:
     touched[last] += 1
     touched[0] = 0
     fraction, dead_end = (float(sizes[touched == n].sum()) / pieces.size for n in (2, 1))
-    return Percolation((touched == 2)[pieces], fraction, dead_end)
+    through = (touched == 2)[pieces] if fraction else np.zeros(pieces.shape, bool)
+    return Percolation(through, fraction, dead_end)
 
 
 def percolating(mask: np.ndarray, axis: int) -> np.ndarray:

@@ -26,8 +26,8 @@ RANGE = (0.3, 3.0)  # eigenvalues of a cycle times its network, to which the two
 class VCycle(eqx.Module):
     """A symmetric V-cycle with Chebyshev-Jacobi smoothing, callable as a preconditioner.
 
-    **Arguments:** `levels`, networks fine to coarse; `rows`, weights of the two cycles; `degree`, smoothing steps before and after; `coarse_degree`, on
-    the coarsest; `dtype`, in which it computes.
+    **Arguments:** `levels`, networks fine to coarse; `rows`, weights of the two cycles; `degree`, smoothing steps
+    before and after; `coarse_degree`, on the coarsest; `dtype`, in which it computes.
     """
 
     levels: tuple[Faces, ...]

@@ -1,5 +1,7 @@
 """The benchmark command: what it measures, how it asks its peers, and what it says when one cannot answer."""
 
+import dataclasses
+import hashlib
 import json
 import stat
 import sys
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks import harness, images
-from benchmarks.suites import chain
+from benchmarks.suites import chain, transport
 from mesode import cli
 
 ROW = {"suite": "transport", "problem": "p", "cpu_s": 1.0, "median_s": 0.5}
@@ -146,12 +148,91 @@ def test_a_peer_that_is_not_installed_says_so(monkeypatch, tmp_path):
         assert "could not be imported" in harness.ask_peer(name, question)["not_run"]
 
 
-def test_images_are_the_ones_of_the_references():
-    for kind, n in [("spheres", 64), ("serpentine", 96)]:
-        assert images.solid(kind, n).shape == (n, n, n)
-    assert 1 - images.overlapping_spheres(64).mean() == pytest.approx(0.396698, abs=5e-7)
+@pytest.mark.parametrize("name", [n for n in images.IMAGES if not any(k in n for k in ("200", "251", "256"))])
+def test_images_are_the_ones_of_the_references(name):
+    """The digest is checked where an image is made."""
+    image = images.solid(name)
+    assert "x".join(map(str, image.shape)) == "x".join([name.split()[1].removesuffix("^3")] * 3)
+
+
+def test_an_image_that_is_not_the_one_of_the_reference_is_refused(monkeypatch):
+    other = dataclasses.replace(images.IMAGES["spheres 64^3"], digest="0" * 16)
+    monkeypatch.setitem(images.IMAGES, "spheres 64^3", other)
+    with pytest.raises(ValueError, match="has the digest 0b761916839fab38 instead of 0000"):
+        images.solid("spheres 64^3")
     with pytest.raises(KeyError):
-        images.solid("spheres", 65)
+        images.solid("spheres 65^3")
+
+
+def test_fractions_are_those_of_the_references():
+    assert images.phase("spheres 64^3", "pore").mean() == pytest.approx(0.396698, abs=5e-7)
+    assert images.phase("spheres 64^3", "solid").mean() == pytest.approx(0.603302, abs=5e-7)
+    assert images.phase("soft 64^3", "pore").mean() == pytest.approx(0.35, abs=0.01)
+    fractions = np.bincount(images.solid("film 96^3").ravel()) / 96**3
+    assert fractions == pytest.approx([0.367, 0.500, 0.133], abs=1e-3)
+
+
+@pytest.mark.parametrize("batch", [8, 2048])
+def test_spheres_that_keep_apart_do_not_depend_on_how_they_are_sought(batch):
+    """Against the plain form: one trial after the other, each against all accepted."""
+    n, porosity, overlap = 40, 0.5, 0.8
+    draw, accepted, image = np.random.default_rng(7 + n), [], np.zeros((n, n, n), bool)
+    while (~image).sum() > porosity * n**3:
+        radius, centre = 6 + 6 * draw.random(), draw.random(3) * n
+        gaps = [np.abs(centre - other) for other, _ in accepted]
+        apart = [np.sqrt(np.sum(np.minimum(gap, n - gap) ** 2)) for gap in gaps]
+        if all(d >= overlap * (radius + other) for d, (_, other) in zip(apart, accepted, strict=True)):
+            accepted.append((centre, radius))
+            images._add_ball(image, centre, radius)
+    assert len(accepted) > 8
+    np.testing.assert_array_equal(images.soft_spheres(n, porosity, overlap, batch), image)
+
+
+def test_every_case_of_transport_has_an_image_and_the_limits_of_its_kind():
+    for case in (*transport.CASES, *transport.LARGE):
+        kind, voxels = case.image.split()
+        assert images.IMAGES[case.image].tau[case.phase] > 1
+        easy = {"pore": 15, "solid": 25}[case.phase]
+        assert case.steps == (easy if kind in ("spheres", "soft") else 40)
+        limit = {"narrow": 1 / 8, "contacts": 1 / 20, "serpentine": 1 / 20}.get(kind)
+        by_size = {"64^3": 1, "100^3": 1, "128^3": 1 / 5, "200^3": 1 / 10, "251x301x301": 1 / 10, "256^3": None}
+        assert case.ratio == (limit or by_size[voxels])
+        assert case.peer == (case.ratio is not None)
+
+
+def test_a_row_of_transport_has_its_targets(monkeypatch):
+    """On a block without obstacles, whose conductivity is exactly one, with TauFactor's answer made up."""
+    block = images.Image(lambda: np.zeros((8, 8, 8), bool), hashlib.sha256(bytes(64)).hexdigest()[:16], {"pore": 1.0})
+    monkeypatch.setitem(images.IMAGES, "block 8^3", block)
+    monkeypatch.setattr(transport, "ask_peer", lambda *_: {"peer": "toy", "cpu_s": 1e9, "converged": False, "steps": 7})
+    monkeypatch.setattr(transport, "ask_fresh", lambda *_: {"not_run": "no reason"})
+    row = transport._binary(transport.Case("block 8^3", "pore", 15, 0.2, memory=True), peers=True, repeats=1)
+    goals = {goal["of"]: (goal["at_most"], goal["met"]) for goal in row["targets"]}
+    assert goals["tau_error"] == (1e-4, True) and goals["ratio"] == (0.2, True)
+    assert goals["steps_to_residual"] == (15, True) and "compile_cpu_s" in goals and "bytes_per_voxel" not in goals
+    assert row["memory_not_run"] == "no reason" and row["tortuosity_factor"] == pytest.approx(1.0, abs=1e-6)
+    assert "toy did not converge in 7 steps" in harness.table({"cases": [row]})
+
+
+def test_iterations_may_grow_from_64_to_256():
+    rows = {}
+    for case in transport.CASES:
+        rows[case] = {"steps_to_residual": 20 if "256" in case.image else 12, "targets": []}
+    for case, row in rows.items():
+        transport._add_growth(case, row, rows)
+    found = {c.phase: r["targets"] for c, r in rows.items() if "256" in c.image}
+    assert [goal["met"] for goal in found["pore"] + found["solid"]] == [False, True]
+    assert all("growth" not in row for case, row in rows.items() if "256" not in case.image)
+
+
+def test_a_fresh_process_says_why_it_cannot_answer():
+    assert "No module named benchmarks.nothing" in harness.ask_fresh("benchmarks.nothing", {})["not_run"]
+
+
+def test_the_peak_of_memory_is_that_of_a_run(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((8, 8, 8), np.uint8))
+    answer = transport.peak(str(tmp_path / "x.npy"), {"1": 1.0})
+    assert "not_run" in answer or answer["bytes_per_voxel"] >= 0
 
 
 def test_a_child_process_is_measured(tmp_path):
