@@ -25,8 +25,10 @@ from .flux import Faces, apply, diagonal
 MAX_LEVELS = 24
 MAX_CHILDREN = 64  # of an aggregate, for the sums over them to be gathered; beyond it they are scattered
 STALLED = 0.9  # of the nodes left by one more level: those that are left hang on weak links, which smoothing handles
-AGAIN = 2  # times fewer nodes than the level above has one on which two cycles are made
-RANGE = (0.3, 3.0)  # eigenvalues of a cycle times its network, measured below 2
+FEWER = 2  # times fewer nodes, at least, than the level above has one on which two cycles are made
+# Eigenvalues of a cycle times its network. Two Chebyshev cycles on this range overshoot by half at most, and half a
+# Galerkin sum by two: so three times one is the most there can be, on every level.
+RANGE = (0.3, 3.0)
 SEMI = 0.3  # axes with links weaker than this, relative to the best, are not coarsened (spacings of 2 to 1 and more)
 
 
@@ -38,7 +40,7 @@ class Rung(eqx.Module):
     becomes part of, sorted by the latter; `far`, (links,), 1 where a coarse link spans twice the distance; `plate_far`,
     (), the same of plates; `neighbours`, `links`, tuples of (width, rows), for each node of a group of like degree the
     nodes at the other end of its links and those links. The groups one after another are all the coarse nodes. All
-    int32.
+    int32; `twice`, whether there are so few that two cycles are made.
     """
 
     parent: Int[Array, " fine"]
@@ -49,6 +51,7 @@ class Rung(eqx.Module):
     plate_far: Int[Array, ""]
     neighbours: tuple[Int[Array, "width rows"], ...]
     links: tuple[Int[Array, "width rows"], ...]
+    twice: bool = eqx.field(static=True)
 
 
 class Plan(eqx.Module):
@@ -91,6 +94,7 @@ class Coarse(eqx.Module):
     inverse_diagonal: Array
     parent: Int[Array, " fine"]
     children: Int[Array, "most coarse"] | None
+    twice: bool = eqx.field(static=True)
 
 
 class AggregateCycle(eqx.Module):
@@ -132,10 +136,9 @@ def plan(faces: Faces, *, theta: float = 0.1, coarsest: int = 512) -> Plan:
     """
     graph, rungs = _grid_graph(faces), []
     while len(rungs) < MAX_LEVELS:
-        before = graph.alive
-        rung, graph = _climb(graph, theta)
+        rung, graph, live = _climb(graph, theta)
         rungs.append(rung)
-        if graph.alive <= coarsest or graph.alive > STALLED * before:
+        if graph.alive <= coarsest or graph.alive > STALLED * live:
             break
     n = len(graph.plate)
     component = connected_components(_adjacency(graph.ends, n), directed=False)[1]
@@ -158,7 +161,7 @@ def build(faces: Faces, plan: Plan, degree: int = 3) -> AggregateCycle:
         conductances = tuple(_take(conductance, k) for k in rung.links)
         plate = _gather(rung, plate, _size(rung)) * (1 - 0.5 * rung.plate_far.astype(plate.dtype))
         graph = Graph(rung.neighbours, conductances, plate)
-        levels.append(Coarse(graph, chebyshev.inverse(graph.diagonal()), rung.parent, rung.children))
+        levels.append(Coarse(graph, chebyshev.inverse(graph.diagonal()), rung.parent, rung.children, rung.twice))
     direct = plate.size <= 1024
     factor = _factor(graph, plan.component) if direct else None
     return AggregateCycle(faces, chebyshev.inverse(diagonal(faces)), tuple(levels), factor, degree)
@@ -218,9 +221,10 @@ def _descend(cycle: AggregateCycle, depth: int, b: Array) -> Array:
     level = cycle.levels[depth]
     b = _gather(level, b, level.graph.plate.size)
     solve = partial(_solve, cycle, depth)
-    # Piecewise constants alone grow worse with every level; two accelerated cycles on each level below do not.
-    again = depth < len(cycle.levels) - 1 and AGAIN * b.size <= level.parent.size
-    return _take(chebyshev.iterate(level.graph, solve, chebyshev.weights(2, *RANGE), b) if again else solve(b), level.parent)
+    # Piecewise constants grow worse with every level below; with two accelerated cycles on each they do not.
+    twice = level.twice and depth < len(cycle.levels) - 1
+    x = chebyshev.iterate(level.graph, solve, chebyshev.weights(2, *RANGE), b) if twice else solve(b)
+    return _take(x, level.parent)
 
 
 def _solve(cycle: AggregateCycle, depth: int, b: Array) -> Array:
@@ -309,11 +313,22 @@ def _join(graph: _Graph, cell: np.ndarray, theta: float) -> tuple[np.ndarray, in
     return aggregate, count
 
 
-def _climb(graph: _Graph, theta: float) -> tuple[Rung, _Graph]:
-    """The next coarser network, and the way to it."""
+def _enlarge(graph: _Graph, halved: np.ndarray, theta: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """Coarse cells, of two along the axes `halved` or as many more as it takes to have fewer nodes by far; and the
+    aggregates within them, as [`_join`][] returns them. What stays many has one cell: no link is far then."""
+    side = 2
+    while True:
+        cell = graph.cell // np.where(halved, side, 1)[:, None]
+        aggregate, count = _join(graph, cell, theta)
+        if FEWER * count <= np.sum(aggregate >= 0) or not cell[halved].any():
+            return cell, aggregate, count
+        side *= 2
+
+
+def _climb(graph: _Graph, theta: float) -> tuple[Rung, _Graph, int]:
+    """The next coarser network, the way to it, and the number of nodes that took part."""
     halved = _halved(graph)
-    cell = graph.cell // (1 + halved[:, None])
-    aggregate, count = _join(graph, cell, theta)
+    cell, aggregate, count = _enlarge(graph, halved, theta)
     pair = np.sort(aggregate[graph.ends], axis=0)
     kept = np.flatnonzero(pair[0] != pair[1])
     key, target = np.unique(pair[0, kept].astype(np.int64) * count + pair[1, kept], return_inverse=True)
@@ -338,8 +353,9 @@ def _climb(graph: _Graph, theta: float) -> tuple[Rung, _Graph]:
         plate_far=jnp.asarray(halved[0], jnp.int32),
         neighbours=neighbours,
         links=links,
+        twice=FEWER * count <= len(joined),
     )
-    return rung, coarse
+    return rung, coarse, len(joined)
 
 
 def _children(parent: np.ndarray, joined: np.ndarray, size: int) -> Array | None:
