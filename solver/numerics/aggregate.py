@@ -298,49 +298,67 @@ def _halved(graph: _Graph) -> np.ndarray:
     return (strength > 0) & (strength >= SEMI * strength.max())
 
 
-def _join(graph: _Graph, cell: np.ndarray, theta: float) -> tuple[np.ndarray, int]:
-    """The aggregate, within the coarse `cell` of each node (-1 without links), their number."""
-    n, (i, j) = len(graph.plate), graph.ends
-    largest = np.zeros(n)
-    np.maximum.at(largest, i, graph.conductance)
-    np.maximum.at(largest, j, graph.conductance)
+def _largest(graph: _Graph) -> np.ndarray:
+    """The largest conductance of a link of each node."""
+    largest = np.zeros(len(graph.plate))
+    for end in graph.ends:
+        np.maximum.at(largest, end, graph.conductance)
+    return largest
+
+
+def _merge(pairs: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """The labels of nodes (-1 for those that take no part), with those of `pairs`, (2, pairs), made one."""
+    count, merged = connected_components(_adjacency(pairs, label.max(initial=-1) + 1), directed=False)
+    return np.append(merged, -1).astype(np.int32)[label] if count else label
+
+
+def _join(graph: _Graph, cell: np.ndarray, theta: float) -> np.ndarray:
+    """The aggregate of each node, within its coarse `cell`; -1 without links."""
+    largest, (i, j) = _largest(graph), graph.ends
+    live = largest > 0
+    number = np.where(live, np.cumsum(live) - 1, -1)
     strong = (cell[:, i] == cell[:, j]).all(0) & (graph.conductance >= theta * np.maximum(largest[i], largest[j]))
-    live = np.flatnonzero(largest > 0)
-    aggregate = np.full(n, -1, np.int32)
-    aggregate[live] = np.arange(len(live))
-    count, label = connected_components(_adjacency(aggregate[graph.ends[:, strong]], len(live)), directed=False)
-    aggregate[live] = label
-    return aggregate, count
+    return _merge(number[graph.ends[:, strong]], number)
 
 
-def _enlarge(graph: _Graph, halved: np.ndarray, theta: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """Coarse cells, of two along the axes `halved` or as many more as it takes to have fewer nodes by far; and the
-    aggregates within them, as [`_join`][] returns them. What stays many has one cell: no link is far then."""
-    side = 2
-    while True:
-        cell = graph.cell // np.where(halved, side, 1)[:, None]
-        aggregate, count = _join(graph, cell, theta)
-        if FEWER * count <= np.sum(aggregate >= 0) or not cell[halved].any():
-            return cell, aggregate, count
-        side *= 2
+def _absorb(graph: _Graph, cell: np.ndarray, aggregate: np.ndarray, theta: float) -> np.ndarray:
+    """The aggregates, each with those in its cell that hang on it: all their strong links are weak ones of others.
+
+    Only the best of those others gets them, since they must not tie together what is hardly linked.
+    """
+    largest = np.zeros(aggregate.max(initial=-1) + 1)
+    joined = np.flatnonzero(aggregate >= 0)
+    np.maximum.at(largest, aggregate[joined], _largest(graph)[joined])
+    near = (cell[:, graph.ends[0]] == cell[:, graph.ends[1]]).all(0)
+    here, there = np.concatenate([aggregate[graph.ends], aggregate[graph.ends[::-1]]], axis=1)
+    conductance = np.tile(graph.conductance, 2)
+    hangs = np.flatnonzero(np.tile(near, 2) & (largest[there] > largest[here]) & (conductance >= theta * largest[here]))
+    hangs = hangs[np.lexsort((conductance[hangs], here[hangs]))]
+    best = hangs[np.append(here[hangs[1:]] != here[hangs[:-1]], True)] if hangs.size else hangs
+    return _merge(np.stack([here[best], there[best]]), aggregate)
 
 
 def _climb(graph: _Graph, theta: float) -> tuple[Rung, _Graph, int]:
     """The next coarser network, the way to it, and the number of nodes that took part."""
     halved = _halved(graph)
-    cell, aggregate, count = _enlarge(graph, halved, theta)
+    cell = graph.cell // (1 + halved[:, None])
+    aggregate = _join(graph, cell, theta)
+    joined = np.flatnonzero(aggregate >= 0)
+    if FEWER * aggregate.max() > len(joined) and not cell[halved].any():
+        aggregate = _absorb(graph, cell, aggregate, theta)
+    count = int(aggregate.max()) + 1
     pair = np.sort(aggregate[graph.ends], axis=0)
     kept = np.flatnonzero(pair[0] != pair[1])
     key, target = np.unique(pair[0, kept].astype(np.int64) * count + pair[1, kept], return_inverse=True)
     ends = np.stack(np.divmod(key, max(count, 1)))
     place, groups, size = _arrange(np.bincount(ends.ravel(), minlength=count))
     ends, parent = place[ends], np.append(place, size)[aggregate]
-    joined = np.flatnonzero(aggregate >= 0)
     cells = np.zeros((3, size), np.int32)
     cells[:, parent[joined]] = cell[:, joined]
-    far = (halved[:, None] & (cells[:, ends[0]] != cells[:, ends[1]])).any(0)
+    twice = bool(FEWER * count <= len(joined))
+    far = twice & (halved[:, None] & (cells[:, ends[0]] != cells[:, ends[1]])).any(0)
     conductance = np.bincount(target, graph.conductance[kept], len(key)) * np.where(far, 0.5, 1)
-    plate = np.bincount(parent, graph.plate * (0.5 if halved[0] else 1), size + 1)[:size]
+    plate = np.bincount(parent, graph.plate * (0.5 if halved[0] & twice else 1), size + 1)[:size]
     coarse = _Graph(ends, conductance, np.arange(len(key)), _ladder(len(key)), plate, cells, count)
     order, length = np.argsort(target, kind="stable"), _ladder(len(kept))
     neighbours, links = _rows(coarse, groups)
@@ -350,10 +368,10 @@ def _climb(graph: _Graph, theta: float) -> tuple[Rung, _Graph, int]:
         source=_filled(graph.number[kept][order], length, graph.total),
         target=_filled(target[order], length, coarse.total - 1),
         far=_filled(far, coarse.total, 0),
-        plate_far=jnp.asarray(halved[0], jnp.int32),
+        plate_far=jnp.asarray(halved[0] & twice, jnp.int32),
         neighbours=neighbours,
         links=links,
-        twice=FEWER * count <= len(joined),
+        twice=twice,
     )
     return rung, coarse, len(joined)
 
