@@ -25,8 +25,10 @@ from .flux import Faces, Plates, apply, over_diagonal
 MAX_LEVELS = 24
 MAX_CHILDREN = 64  # of an aggregate, for the sums over them to be gathered; beyond it they are scattered
 STALLED = 0.9  # of the nodes left by one more level: those that are left hang on weak links, which smoothing handles
-AGAIN = 2  # times fewer nodes than the level above has one on which two cycles are made
-RANGE = (0.3, 3.0)  # eigenvalues of a cycle times its network, whose largest are about 2.5 at high contrast
+FEWER = 2  # times fewer nodes, at least, than the level above has one on which two cycles are made
+# Eigenvalues of a cycle times its network. Two Chebyshev cycles on this range overshoot by half at most, and half a
+# Galerkin sum by two: so three times one is the most there can be, on every level.
+RANGE = (0.3, 3.0)
 SEMI = 0.3  # axes with links weaker than this, relative to the best, are not coarsened (spacings of 2 to 1 and more)
 
 
@@ -38,7 +40,7 @@ class Rung(eqx.Module):
     becomes part of, sorted by the latter; `far`, (links,), 1 where a coarse link spans twice the distance; `plate_far`,
     (), the same of plates; `neighbours`, `links`, tuples of (width, rows), for each node of a group of like degree the
     nodes at the other end of its links and those links. The groups one after another are all the coarse nodes. All
-    int32.
+    int32; `twice`, whether there are so few that two cycles are made.
     """
 
     parent: Int[Array, " fine"]
@@ -49,6 +51,7 @@ class Rung(eqx.Module):
     plate_far: Int[Array, ""]
     neighbours: tuple[Int[Array, "width rows"], ...]
     links: tuple[Int[Array, "width rows"], ...]
+    twice: bool = eqx.field(static=True)
 
 
 class Plan(eqx.Module):
@@ -91,6 +94,7 @@ class Coarse(eqx.Module):
     inverse_diagonal: Array
     parent: Int[Array, " fine"]
     children: Int[Array, "most coarse"] | None
+    twice: bool = eqx.field(static=True)
 
 
 class AggregateCycle(eqx.Module):
@@ -133,10 +137,9 @@ def plan(faces: Faces, *, theta: float = 0.1, coarsest: int = 512) -> Plan:
     """
     graph, rungs = _grid_graph(faces), []
     while len(rungs) < MAX_LEVELS:
-        before = graph.alive
-        rung, graph = _climb(graph, theta)
+        rung, graph, live = _climb(graph, theta)
         rungs.append(rung)
-        if graph.alive <= coarsest or graph.alive > STALLED * before:
+        if graph.alive <= coarsest or graph.alive > STALLED * live:
             break
     n = len(graph.plate)
     component = connected_components(_adjacency(graph.ends, n), directed=False)[1]
@@ -160,7 +163,7 @@ def build(faces: Faces, plan: Plan, degree: int = 3, dtype=jnp.float32) -> Aggre
         conductances = tuple(_take(conductance, k) for k in rung.links)
         plate = _gather(rung, plate, _size(rung)) * (1 - 0.5 * rung.plate_far.astype(plate.dtype))
         graph = Graph(rung.neighbours, conductances, plate)
-        levels.append(Coarse(graph, _inverse(graph.diagonal()), rung.parent, rung.children))
+        levels.append(Coarse(graph, _inverse(graph.diagonal()), rung.parent, rung.children, rung.twice))
     direct = plate.size <= 1024
     factor = _factor(graph, plan.component) if direct else None
     return AggregateCycle(faces, tuple(levels), factor, degree)
@@ -234,12 +237,10 @@ def _descend(cycle: AggregateCycle, depth: int, b: Array) -> Array:
     level = cycle.levels[depth]
     b = _gather(level, b, level.graph.plate.size)
     solve = partial(_solve, cycle, depth)
-    # Piecewise constants alone grow worse with every level; two accelerated cycles on each level below do not.
-    again = depth < len(cycle.levels) - 1 and AGAIN * b.size <= level.parent.size
-    return _take(
-        chebyshev.iterate(level.graph, solve, chebyshev.weights(2, *RANGE), b) if again else solve(b),
-        level.parent,
-    )
+    # Piecewise constants grow worse with every level below; with two accelerated cycles on each they do not.
+    twice = level.twice and depth < len(cycle.levels) - 1
+    x = chebyshev.iterate(level.graph, solve, chebyshev.weights(2, *RANGE), b) if twice else solve(b)
+    return _take(x, level.parent)
 
 
 def _solve(cycle: AggregateCycle, depth: int, b: Array) -> Array:
@@ -320,38 +321,67 @@ def _halved(graph: _Graph) -> np.ndarray:
     return (strength > 0) & (strength >= SEMI * strength.max())
 
 
-def _join(graph: _Graph, cell: np.ndarray, theta: float) -> tuple[np.ndarray, int]:
-    """The aggregate, within the coarse `cell` of each node (-1 without links), their number."""
-    n, (i, j) = len(graph.plate), graph.ends
-    largest = np.zeros(n)
-    np.maximum.at(largest, i, graph.conductance)
-    np.maximum.at(largest, j, graph.conductance)
+def _largest(graph: _Graph) -> np.ndarray:
+    """The largest conductance of a link of each node."""
+    largest = np.zeros(len(graph.plate))
+    for end in graph.ends:
+        np.maximum.at(largest, end, graph.conductance)
+    return largest
+
+
+def _merge(pairs: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """The labels of nodes (-1 for those that take no part), with those of `pairs`, (2, pairs), made one."""
+    count, merged = connected_components(_adjacency(pairs, label.max(initial=-1) + 1), directed=False)
+    return np.append(merged, -1).astype(np.int32)[label] if count else label
+
+
+def _join(graph: _Graph, cell: np.ndarray, theta: float) -> np.ndarray:
+    """The aggregate of each node, within its coarse `cell`; -1 without links."""
+    largest, (i, j) = _largest(graph), graph.ends
+    live = largest > 0
+    number = np.where(live, np.cumsum(live) - 1, -1)
     strong = (cell[:, i] == cell[:, j]).all(0) & (graph.conductance >= theta * np.maximum(largest[i], largest[j]))
-    live = np.flatnonzero(largest > 0)
-    aggregate = np.full(n, -1, np.int32)
-    aggregate[live] = np.arange(len(live))
-    count, label = connected_components(_adjacency(aggregate[graph.ends[:, strong]], len(live)), directed=False)
-    aggregate[live] = label
-    return aggregate, count
+    return _merge(number[graph.ends[:, strong]], number)
 
 
-def _climb(graph: _Graph, theta: float) -> tuple[Rung, _Graph]:
-    """The next coarser network, and the way to it."""
+def _absorb(graph: _Graph, cell: np.ndarray, aggregate: np.ndarray, theta: float) -> np.ndarray:
+    """The aggregates, each with those in its cell that hang on it: all their strong links are weak ones of others.
+
+    Only the best of those others gets them, since they must not tie together what is hardly linked.
+    """
+    largest = np.zeros(aggregate.max(initial=-1) + 1)
+    joined = np.flatnonzero(aggregate >= 0)
+    np.maximum.at(largest, aggregate[joined], _largest(graph)[joined])
+    near = (cell[:, graph.ends[0]] == cell[:, graph.ends[1]]).all(0)
+    here, there = np.concatenate([aggregate[graph.ends], aggregate[graph.ends[::-1]]], axis=1)
+    conductance = np.tile(graph.conductance, 2)
+    hangs = np.flatnonzero(np.tile(near, 2) & (largest[there] > largest[here]) & (conductance >= theta * largest[here]))
+    hangs = hangs[np.lexsort((conductance[hangs], here[hangs]))]
+    best = hangs[np.append(here[hangs[1:]] != here[hangs[:-1]], True)] if hangs.size else hangs
+    return _merge(np.stack([here[best], there[best]]), aggregate)
+
+
+def _climb(graph: _Graph, theta: float) -> tuple[Rung, _Graph, int]:
+    """The next coarser network, the way to it, and the number of nodes that took part."""
     halved = _halved(graph)
     cell = graph.cell // (1 + halved[:, None])
-    aggregate, count = _join(graph, cell, theta)
+    aggregate = _join(graph, cell, theta)
+    joined = np.flatnonzero(aggregate >= 0)
+    if FEWER * aggregate.max() > len(joined) and not cell[halved].any():
+        aggregate = _absorb(graph, cell, aggregate, theta)
+    count = int(aggregate.max()) + 1
     pair = np.sort(aggregate[graph.ends], axis=0)
     kept = np.flatnonzero(pair[0] != pair[1])
     key, target = np.unique(pair[0, kept].astype(np.int64) * count + pair[1, kept], return_inverse=True)
     ends = np.stack(np.divmod(key, max(count, 1)))
     place, groups, size = _arrange(np.bincount(ends.ravel(), minlength=count))
     ends, parent = place[ends], np.append(place, size)[aggregate]
-    joined = np.flatnonzero(aggregate >= 0)
     cells = np.zeros((3, size), np.int32)
     cells[:, parent[joined]] = cell[:, joined]
-    far = (halved[:, None] & (cells[:, ends[0]] != cells[:, ends[1]])).any(0)
+    twice = bool(FEWER * count <= len(joined))
+    far = twice & (halved[:, None] & (cells[:, ends[0]] != cells[:, ends[1]])).any(0)
     conductance = np.bincount(target, graph.conductance[kept], len(key)) * np.where(far, 0.5, 1)
-    plate = np.bincount(parent, graph.plate * (0.5 if halved[graph.driven] else 1), size + 1)[:size]
+    plate = np.bincount(parent, graph.plate * (0.5 if halved[graph.driven] & twice else 1), size + 1)[:size]
     coarse = _Graph(ends, conductance, np.arange(len(key)), _ladder(len(key)), plate, graph.driven, cells, count)
     order, length = np.argsort(target, kind="stable"), _ladder(len(kept))
     neighbours, links = _rows(coarse, groups)
@@ -361,11 +391,12 @@ def _climb(graph: _Graph, theta: float) -> tuple[Rung, _Graph]:
         source=_filled(graph.number[kept][order], length, graph.total),
         target=_filled(target[order], length, coarse.total - 1),
         far=_filled(far, coarse.total, 0),
-        plate_far=jnp.asarray(halved[graph.driven], jnp.int32),
+        plate_far=jnp.asarray(halved[graph.driven] & twice, jnp.int32),
         neighbours=neighbours,
         links=links,
+        twice=twice,
     )
-    return rung, coarse
+    return rung, coarse, len(joined)
 
 
 def _children(parent: np.ndarray, joined: np.ndarray, size: int) -> Array | None:
