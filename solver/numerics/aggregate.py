@@ -255,7 +255,7 @@ def _solve(cycle: AggregateCycle, depth: int, b: Array) -> Array:
         return chebyshev.corrected(level.graph, scaled, b, cycle.degree, correction)
     if cycle.factor is None:
         rows = chebyshev.weights(cycle.coarse_degree, 0.02)
-        return chebyshev.relax(level.graph, scaled, rows, b)[0]
+        return chebyshev.relax(level.graph, scaled, rows, b)
     exact = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
     return exact(exact(cycle.factor, b), cycle.factor)
 

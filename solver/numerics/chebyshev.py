@@ -57,10 +57,10 @@ def iterate(operator: Callable, precondition: Callable, rows: np.ndarray, b: Arr
     return _steps(operator, precondition, rows, jnp.zeros_like(b), jnp.zeros_like(b), b)
 
 
-def relax(operator: Callable, scaled: Callable, rows: np.ndarray, b: Array) -> tuple[Array, Array]:
-    """Chebyshev-Jacobi steps from zero, as many as [`weights`][] `rows`: the field, and the first step."""
+def relax(operator: Callable, scaled: Callable, rows: np.ndarray, b: Array) -> Array:
+    """Chebyshev-Jacobi steps from zero, as many as [`weights`][] `rows`."""
     step = jnp.asarray(rows[0, 1], b.dtype) * scaled(b)
-    return _steps(operator, scaled, rows[1:], step, step, b), step
+    return _steps(operator, scaled, rows[1:], step, step, b)
 
 
 def corrected(operator: Callable, scaled: Callable, b: Array, degree: int, correction: Callable) -> Array:
@@ -72,8 +72,9 @@ def corrected(operator: Callable, scaled: Callable, b: Array, degree: int, corre
     **Source:** Adams et al. 2003, doi 10.1016/S0021-9991(03)00194-3, for polynomial smoothing.
     """
     rows = weights(degree)
-    x, step = relax(operator, scaled, rows, b)
-    # The residual is computed once however many readers it has.
-    residual = lax.fori_loop(0, _unfoldable(1, b), lambda _, r: b - operator(x), b)
+    x = relax(operator, scaled, rows, b)
+    # The residual is computed once however many readers it has: the loop starts from x, so that nothing in it is
+    # invariant and moved out of it, at the cost of one more field.
+    residual = lax.fori_loop(0, _unfoldable(1, b), lambda _, y: b - operator(y), x)
     x = x + correction(residual)
-    return _steps(operator, scaled, rows, x, step, b)
+    return _steps(operator, scaled, rows, x, x, b)  # the first of `rows` gives the last step no weight

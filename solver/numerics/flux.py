@@ -116,4 +116,4 @@ def diagonal(faces: Faces, dtype) -> Array:
 def over_diagonal(faces: Faces, residual: Array) -> Array:
     """`residual` over the diagonal, zero where nothing conducts."""
     d = diagonal(faces, residual.dtype)
-    return jnp.where(d > 0, residual / jnp.where(d > 0, d, 1), 0)
+    return residual * jnp.where(d > 0, 1 / jnp.where(d > 0, d, 1), 0)  # in a loop, one field is all that XLA keeps

@@ -110,7 +110,7 @@ def _descend(cycle: VCycle, depth: int, b: Array) -> Array:
     faces, coarsest = cycle.levels[depth], depth == len(cycle.levels) - 1
     operator, scaled = partial(apply, faces), partial(over_diagonal, faces)
     if coarsest:
-        return chebyshev.relax(operator, scaled, chebyshev.weights(cycle.coarse_degree, 0.02), b)[0]
+        return chebyshev.relax(operator, scaled, chebyshev.weights(cycle.coarse_degree, 0.02), b)
 
     def correction(residual):
         return _prolong(_correct(cycle, depth + 1, _restrict(residual)), b.shape)
