@@ -23,7 +23,7 @@ from benchmarks.harness import against, aimed, ask_fresh, ask_peer, case, compil
 from benchmarks.peers.taufactor_peer import resident
 from microstructure.grid import Grid
 from microstructure.labels import clusters, percolating
-from solver.numerics import aggregate
+from solver.numerics import aggregation
 from solver.transport.conduct import Conduction, conduct, for_gradients
 from solver.transport.effective import conduct_network, succeeded
 from solver.transport.image import CONTRAST
@@ -123,7 +123,7 @@ class Stages:
         return label_network(self.labels, self.conductivities, self.grid, 0, connected, self.dtype)
 
     def plan(self, network):
-        return aggregate.plan(network.faces) if self.contrasted else None
+        return aggregation.plan(network.faces) if self.contrasted else None
 
     def run(self, method: Conduction | None = None) -> tuple[float, dict]:
         """The conductivity and the figures of the solve; `parts`, the processor seconds of each stage."""

@@ -102,6 +102,15 @@ def apply(faces: Faces, field: Array) -> Array:
     return out
 
 
+def plate_links(faces: Faces, dtype) -> Array:
+    """The conductance between each voxel and plates, shape (nx, ny, nz)."""
+    out = jnp.zeros(faces.shape, dtype)
+    for axis, end in enumerate(faces.ends):
+        if isinstance(end, Plates):
+            out = out + end.diagonal(faces.shape[axis], axis, dtype)
+    return out
+
+
 def diagonal(faces: Faces, dtype) -> Array:
     """The diagonal of [`apply`][], for preconditioners only; computed where it is used, it costs no memory traffic."""
     out = jnp.zeros((), dtype)

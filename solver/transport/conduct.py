@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from solver.numerics import aggregate, multigrid
+from solver.numerics.aggregation import Plan
 from solver.numerics.flux import Faces, Plates, apply, difference, pad, slice_of
 from solver.numerics.linear import EnergyStop, conjugate_gradients, linear_solve
 from solver.numerics.precise import total
@@ -48,7 +49,7 @@ def for_gradients(rtol: float = 1e-6, dtype=np.float32) -> Conduction:
     return Conduction(energy_rtol=0.0, rtol=rtol, dtype=dtype)
 
 
-def conduct(network: Network, method: Conduction | None = None, plan: aggregate.Plan | None = None) -> Solution:
+def conduct(network: Network, method: Conduction | None = None, plan: Plan | None = None) -> Solution:
     """The effective conductivity of a network between plates, by the energy that it dissipates.
 
     k_eff = (L / A) sum over faces of g (step of phi)^2, with phi = 0 and 1 on the plates. The error of the energy is
@@ -57,7 +58,7 @@ def conduct(network: Network, method: Conduction | None = None, plan: aggregate.
     matrix and preconditioner; forward and reverse mode both work.
 
     **Arguments:** `network`, [`Network`][]; `method`, [`Conduction`][]; `plan`, from
-    [`solver.numerics.aggregate.plan`][], for conductivities that differ by more than a factor of ten inside it.
+    [`solver.numerics.aggregation.plan`][], for conductivities that differ by more than a factor of ten inside it.
 
     **Returns:** a `Solution` of (effective conductivity in S/m, field of shape (nx, ny, nz)), with `steps`, `residual`,
     `error_estimate` (relative, from the energy) and both plate currents as conductivities in the stats.
@@ -152,7 +153,7 @@ def _dtype(network: Network):
     return jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in leaves) else jnp.float32
 
 
-def _preconditioner(faces: Faces, method: Conduction, plan: aggregate.Plan | None):
+def _preconditioner(faces: Faces, method: Conduction, plan: Plan | None):
     if plan is not None:
         return aggregate.build(faces, plan, degree=method.degree)
     return multigrid.build(faces, degree=method.degree)

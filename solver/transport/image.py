@@ -10,7 +10,7 @@ import numpy as np
 
 from microstructure.grid import Grid
 from microstructure.labels import Percolation, clusters, percolation
-from solver.numerics import aggregate
+from solver.numerics import aggregation
 from solver.numerics.solution import Solution, raise_unless_successful
 
 from .conduct import Conduction
@@ -154,7 +154,7 @@ def _solve(made: Conductor, grid: Grid, axes, layout: Layout, method: Conduction
         batch = conduct_all_axes(along_all_axes(made, grid), method)
         return {axis: jax.tree.map(lambda leaf, a=axis: leaf[a], batch) for axis in axes}
     networks = {axis: between_plates(made, grid, axis, layout) for axis in axes}
-    plans = {axis: aggregate.plan(networks[axis].faces) if contrasted else None for axis in axes}
+    plans = {axis: aggregation.plan(networks[axis].faces) if contrasted else None for axis in axes}
     return {axis: conduct_network(networks[axis], method, plans[axis]) for axis in axes}
 
 
