@@ -3,9 +3,9 @@
 Where a geometric coarse cell joins what hardly touches (a film of conductivity 1 beside 1e-4, fragments, inclusions),
 its error can be neither smoothed nor corrected, and conjugate gradients need a hundred steps. Here a 2x2x2 block is
 split into the parts that strong links connect, and each is a coarse node of its own. The coarse networks are therefore
-graphs. Which node goes where depends on data and is decided once, outside `jit` ([`solver.numerics.aggregation.plan`][]); the
-conductances of the graphs follow from those of the network inside `jit` ([`build`][]), so that one plan serves a family
-of designs.
+graphs. Which node goes where depends on data and is decided once, outside `jit`
+([`solver.numerics.aggregation.plan`][]); the conductances of the graphs follow from those of the network inside `jit`
+([`build`][]), so that one plan serves a family of designs.
 """
 
 from functools import partial

@@ -8,12 +8,12 @@ from jaxtyping import Array
 def total(x: Array) -> Array:
     """The sum of `x`, shape (..., n), accumulated in float64 whatever the global precision, in the default float type.
 
-    Rows of the last axis are summed in the type of `x`, and the rows in float64: converting a whole field would write
-    it out once more in double precision, at twice the memory of the field.
+    Of a field of several axes, rows along the last are summed in its own type, and the rows in float64: converting the
+    whole would write it out once more in double precision, at twice its memory.
     """
     if x.dtype == jnp.float64:
         return jnp.sum(x)
-    rows, default = jnp.sum(x, axis=-1), jnp.result_type(float)
+    rows, default = jnp.sum(x, axis=-1) if x.ndim > 1 else x, jnp.result_type(float)
     with jax.enable_x64(True):
         return jnp.sum(rows, dtype=jnp.float64).astype(default)
 
