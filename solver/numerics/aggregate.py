@@ -21,6 +21,7 @@ from . import chebyshev
 from .aggregation import Plan, Rung
 from .flux import Faces, apply, over_diagonal, plate_links
 
+MAX_DIRECT = 1024  # nodes of the coarsest level, padding included, for it to be solved exactly
 # Eigenvalues of a cycle times its network. Two Chebyshev cycles on this range overshoot by half at most, and half a
 # Galerkin sum by two: so three times one is the most there can be, on every level.
 RANGE = (0.3, 3.0)
@@ -89,7 +90,8 @@ def build(faces: Faces, plan: Plan, degree: int = 3, dtype=jnp.float32) -> Aggre
     """The V-cycle of a network along a plan of it, or of a similar one. Joints of periodic axes are only smoothed.
 
     A coarse conductance is the sum of the fine ones that it stands for, halved between blocks, whose distance has
-    doubled, and not within one. That is half the Galerkin product, which converges twice as fast.
+    doubled, and not within one. That is half the Galerkin product, which converges twice as fast. Nothing is halved
+    where hardly any nodes are joined.
 
     **Arguments:** `faces`, the finest network; `plan`, from [`plan`][]; `degree`, Chebyshev steps before and after each
     coarse correction; `dtype`, in which the cycle computes.
@@ -103,8 +105,7 @@ def build(faces: Faces, plan: Plan, degree: int = 3, dtype=jnp.float32) -> Aggre
         plate = _gather(rung, plate, _size(rung)) * (1 - 0.5 * rung.plate_far.astype(plate.dtype))
         graph = Graph(rung.neighbours, conductances, plate)
         levels.append(Coarse(graph, _inverse(graph.diagonal()), rung.parent, rung.children, rung.twice))
-    direct = plate.size <= 1024
-    factor = _factor(graph, plan.component) if direct else None
+    factor = _factor(graph, plan.component) if plate.size <= MAX_DIRECT else None
     return AggregateCycle(faces, tuple(levels), factor, degree)
 
 
@@ -115,6 +116,8 @@ def _inverse(diagonal: Array) -> Array:
 
 def _take(x: Array, index: Array) -> Array:
     """`x` at `index`, zero where that is past the end."""
+    if x.size == 0:
+        return jnp.zeros(index.shape, x.dtype)
     return x.at[index].get(mode="fill", fill_value=0)
 
 

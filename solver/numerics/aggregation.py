@@ -12,7 +12,7 @@ from .flux import Faces, Plates, plate_links
 MAX_LEVELS = 24
 MAX_CHILDREN = 64  # of an aggregate, for the sums over them to be gathered; beyond it they are scattered
 STALLED = 0.9  # of the nodes left by one more level: those that are left hang on weak links, which smoothing handles
-FEWER = 2  # times fewer nodes, at least, than the level above has one on which two cycles are made
+FEWER = 1.25  # times fewer nodes, at least, than the level above has one on which two cycles are made
 SEMI = 0.3  # axes with links weaker than this, relative to the best, are not coarsened (spacings of 2 to 1 and more)
 
 
@@ -105,7 +105,7 @@ def _adjacency(ends: np.ndarray, n: int) -> coo_array:
 
 
 def _ladder(n: int) -> int:
-    """The next of eight sizes to each doubling."""
+    """The next size up a ladder of four to each doubling, whole eights."""
     step = max(1 << max(int(n - 1).bit_length() - 3, 0), 8)
     return max(-(-n // step) * step, step)
 
