@@ -50,7 +50,7 @@ class Effective(eqx.Module):
 
 
 def contact_resistances(labels, contacts: Mapping[tuple[int, int], float], low=0.0, high=0.0) -> Resistances:
-    """The [`Resistances`][] of faces between voxels of two labels, and of the contacts to the two plates.
+    """The [`Resistances`][] of faces between voxels of two labels, joints too, and of the contacts to the two plates.
 
     **Arguments:** `labels`, (nx, ny, nz); `contacts`, by pairs of labels in any order, ohm m2 for S/m; `low`, `high`.
     """
@@ -58,12 +58,14 @@ def contact_resistances(labels, contacts: Mapping[tuple[int, int], float], low=0
     table = np.zeros((int(labels.max()) + 1,) * 2, np.float32)
     for (one, other), value in contacts.items():
         table[one, other] = table[other, one] = value
-    faces = []
+    faces, joints = [], []
     for axis in range(3):
         n = labels.shape[axis]
         low_side, high_side = (np.take(labels, range(i, n - 1 + i), axis) for i in (0, 1))
+        first, last = (np.take(labels, [i], axis) for i in (0, n - 1))
         faces.append(jnp.asarray(table[low_side, high_side]))
-    return Resistances(tuple(faces), low, high)
+        joints.append(jnp.asarray(table[last, first]))
+    return Resistances(tuple(faces), low, high, tuple(joints))
 
 
 def effective_transport(

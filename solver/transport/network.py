@@ -19,12 +19,14 @@ class Resistances(eqx.Module):
     """What a current meets on surfaces, beside the voxels themselves.
 
     **Arguments:** `faces`, for each axis the resistances of the interior faces, ohm m2 for conductivities in S/m, of
-    the shape of [`Faces`][], or `None`; `low`, `high`, of the contacts to the two plates, ohm m2.
+    the shape of [`Faces`][], or `None`; `low`, `high`, of the contacts to the two plates, ohm m2; `joints`, for each
+    axis the resistances between its last and first slice where they are joined, with 1 along the axis, or `None`.
     """
 
     faces: tuple[Array, Array, Array] | None = None
     low: Array = eqx.field(converter=jnp.asarray, default=0.0)
     high: Array = eqx.field(converter=jnp.asarray, default=0.0)
+    joints: tuple[Array, Array, Array] | None = None
 
 
 class Layout(eqx.Module):
@@ -96,6 +98,8 @@ def conductor(k, grid: Grid, openings=None, resistances: Resistances | None = No
             plates = Plates(_in_series(plates.low, low / weight), _in_series(plates.high, high / weight))
             if resistances.faces is not None:
                 faces = _in_series(faces, resistances.faces[axis].astype(dtype) / distance)
+            if resistances.joints is not None:
+                wrap = _in_series(wrap, resistances.joints[axis].astype(dtype) / distance)
         if openings is not None:
             outer = slice_of(openings[axis], axis, 0), slice_of(openings[axis], axis, n)
             faces = faces * lax.slice_in_dim(openings[axis], 1, n, axis=axis)
