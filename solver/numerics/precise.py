@@ -13,10 +13,10 @@ def total(x: Array) -> Array:
     """
     if x.dtype == jnp.float64:
         return jnp.sum(x)
-    rows = jnp.sum(x, axis=-1)
+    rows, wide = jnp.sum(x, axis=-1), jnp.result_type(float)  # asked for outside: float64 inside, always
     with jax.enable_x64(True):
         out = jnp.sum(rows, dtype=jnp.float64)
-        return out.astype(jnp.result_type(float)) if jax.config.jax_enable_x64 else out.astype(jnp.float32)
+        return out.astype(wide)
 
 
 def vdot(a: Array, b: Array) -> Array:
