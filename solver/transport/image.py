@@ -86,9 +86,14 @@ def effective_transport(
     are joined when they lie across the flux; `resistances`, [`contact_resistances`][]; `convention`, [`Convention`][];
     `method`, [`Conduction`][]; `fields`, whether to keep the potentials and what follows from them.
 
-    **Raises:** `SolveError` when a solve did not reach its tolerance.
+    **Raises:** `SolveError` when a solve did not reach its tolerance; `ValueError` for a tensor with zeros.
     """
     k, convention, method = np.asarray(k), convention or Convention(), method or Conduction()
+    if k.ndim == 4 and np.any((k > 0).any(axis=0) & ~(k > 0).all(axis=0)):
+        raise ValueError(
+            "Argument `k` must be positive along all three axes of a voxel or zero along all, but some voxels conduct "
+            "along one axis only; give the others a small conductivity."
+        )
     live = (k if k.ndim == 3 else k.max(axis=0)) > 0
     parts = _percolation(live, axes, periodic)
     ready = [axis for axis in axes if parts[axis].fraction > 0]

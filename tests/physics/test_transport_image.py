@@ -88,6 +88,13 @@ def test_a_tensor_in_each_voxel_acts_along_its_axis():
     assert z.tortuosity_factor == pytest.approx(1.0, rel=1e-9)
 
 
+def test_a_tensor_that_conducts_along_some_axes_only_is_refused():
+    k = np.ones((3, 6, 4, 4))
+    k[0, 3] = 0
+    with pytest.raises(ValueError, match="positive along all three axes"):
+        effective_transport(k, axes=(0,))
+
+
 def test_resistances_of_contacts_add_up_in_series():
     image = np.zeros(SHAPE, int)
     image[4:] = 1
