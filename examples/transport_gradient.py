@@ -53,7 +53,7 @@ for axis, image, options, title, label in zip(
     strict=True,
 ):
     shown = axis.imshow(image, origin="lower", extent=(0, n, 0, n), **options)
-    axis.contour(middle, [0.5], colors="white", linewidths=0.8, extent=(0, n, 0, n))
+    axis.contour(middle, [0.5], colors="0.7", linewidths=0.8, origin="lower", extent=(0, n, 0, n))
     axis.set(xlabel="y / µm", ylabel="x / µm (flux along x)", title=title)
     drawn.colorbar(shown, ax=axis, label=label)
 drawn.savefig("mesode_transport_gradient.png", dpi=100)
