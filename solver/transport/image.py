@@ -55,7 +55,7 @@ def contact_resistances(labels, contacts: Mapping[tuple[int, int], float], low=0
     **Arguments:** `labels`, (nx, ny, nz); `contacts`, by pairs of labels in any order, ohm m2 for S/m; `low`, `high`.
     """
     labels = np.asarray(labels)
-    table = np.zeros((int(labels.max()) + 1,) * 2, np.float32)
+    table = np.zeros((1 + max(int(labels.max()), *map(max, contacts)),) * 2, np.float32)
     for (one, other), value in contacts.items():
         table[one, other] = table[other, one] = value
     faces, joints = [], []

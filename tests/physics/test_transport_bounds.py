@@ -238,7 +238,7 @@ def test_the_tensor_of_channels_at_45_degrees_is_exact(period, width):
 
 def test_a_serpentine_as_a_plane_image():
     """The image of 96^3, uniform along its last axis: one slice has the tortuosity factor of all."""
-    pore = ~images.solid("serpentine", 96)[:, :, :1]
+    pore = ~images.solid("serpentine 96^3")[:, :, :1]
     (found,) = effective_transport(pore.astype(float), axes=(0,), method=TIGHT)
     print(found.tortuosity_factor)
     assert found.tortuosity_factor == pytest.approx(117.4971304, abs=5e-8)

@@ -43,7 +43,7 @@ def test_what_each_convention_says_of_a_uniform_block(name, wanted):
 
 @pytest.fixture(scope="module")
 def spheres():
-    return ~images.solid("spheres", 64)
+    return ~images.solid("spheres 64^3")
 
 
 @pytest.mark.parametrize(
