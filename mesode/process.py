@@ -144,13 +144,15 @@ def free_memory() -> int | None:
     return min(limits) if limits else None
 
 
-def require_memory(needed: float, what: str) -> None:
-    """Raises a `ValueError` if `what` needs more than nine tenths of the free memory."""
+CURES = "use fewer voxels, fewer particles or a larger machine"
+
+
+def require_memory(needed: float, what: str, cures: str = CURES) -> None:
+    """Raises a `ValueError` that ends with `cures` if `what` needs more than nine tenths of the free memory."""
     free = free_memory()
     if free is not None and needed > 0.9 * free:
         raise ValueError(
-            f"{what} needs about {needed / 2**30:.3g} GiB, but only {free / 2**30:.3g} GiB of memory are free; "
-            "use fewer voxels, fewer particles or a larger machine."
+            f"{what} needs about {needed / 2**30:.3g} GiB, but only {free / 2**30:.3g} GiB of memory are free; {cures}."
         )
 
 

@@ -12,8 +12,10 @@ from mesode import process
 from mesode.commands.images import AXES, load, require_label
 from mesode.process import log
 
-# Bytes that a solve needs for each voxel at its peak, labels included: measured at 128^3.
-BINARY_BYTES, NUMBER_BYTES, DOUBLE_BYTES = 64, 80, 150
+# Bytes that a command needs for each voxel at its peak, labels and fields included: along one axis, and along all three
+# (the second of several solves meets memory that the first has not returned). Measured on CPU at 128^3.
+BINARY_BYTES, NUMBER_BYTES, DOUBLE_BYTES = (64, 75), (92, 95), (125, 180)
+PLAN_BYTES = 250, 320  # more, for the multigrid of conductivities that differ much
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +38,9 @@ def transport(options) -> dict:
     for conductor in chosen:
         for label in conductor.conductivities:
             require_label(image.labels, label, options.image)
-    process.require_memory(_bytes(options, chosen) * image.labels.size, f"Transport on {image.labels.size} voxels")
     process.configure(options.device)
+    needed = _bytes(options, chosen) * image.labels.size
+    process.require_memory(needed, f"Transport on {image.labels.size} voxels", _cures(options))
     phases, results, kept = [], [], {}
     for conductor in chosen:
         clock, start = process.CompileClock(), time.perf_counter()
@@ -92,9 +95,25 @@ def _conductors(options) -> list[Conductor]:
 
 
 def _bytes(options, chosen) -> int:
+    """What a voxel takes at the peak of the command."""
+    from solver.transport.image import CONTRAST
+
+    several = options.axis == "all"
+    binary = all(len(c.conductivities) == 1 for c in chosen)
+    number = DOUBLE_BYTES if options.float64 else BINARY_BYTES if binary else NUMBER_BYTES
+    contrasted = any(max(c.conductivities.values()) > CONTRAST * min(c.conductivities.values()) for c in chosen)
+    return number[several] + contrasted * PLAN_BYTES[several]
+
+
+def _cures(options) -> str:
+    ways = ["crop or coarsen the image to fewer voxels"]
+    if options.axis == "all":
+        ways.append("solve one axis at a time with `--axis`")
     if options.float64:
-        return DOUBLE_BYTES
-    return BINARY_BYTES if all(len(c.conductivities) == 1 for c in chosen) else NUMBER_BYTES
+        ways.append("leave out `--float64`")
+    return ", ".join(ways) + (
+        ", or use a larger machine or several devices (`effective_transport` in Python with `devices`)"
+    )
 
 
 def _field(labels: np.ndarray, conductor: Conductor, options) -> np.ndarray:

@@ -25,13 +25,14 @@ def weights(degree: int, low: float = HIGH / 4, high: float = HIGH) -> np.ndarra
 
 @custom_vmap
 def _zero(x: Array) -> Array:
-    """Zero, but XLA cannot know."""
-    return jnp.isnan(x).astype(jnp.int32)
+    """Zero, but XLA does not know."""
+    return (jnp.isnan(x) & jnp.isinf(x)).astype(jnp.int32)
 
 
 @_zero.def_vmap
 def _zero_of_batch(_size, _batched, x: Array):
-    return jnp.any(jnp.isnan(x)).astype(jnp.int32), False  # one trip count for the batch, or each step is a select
+    zero = jnp.any(jnp.isnan(x) & jnp.isinf(x)).astype(jnp.int32)
+    return zero, False  # one trip count for the batch, or each step is a select
 
 
 def _unfoldable(n: int, b: Array) -> Array:

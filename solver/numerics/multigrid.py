@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from . import chebyshev
 from .flux import Faces, apply, over_diagonal, pad
+from .layout import Slabs
 from .precise import total
 
 AGAIN = 2  # coarse levels on which two cycles are made
@@ -27,7 +28,8 @@ class VCycle(eqx.Module):
     """A symmetric V-cycle with Chebyshev-Jacobi smoothing, callable as a preconditioner.
 
     **Arguments:** `levels`, networks fine to coarse; `rows`, weights of the two cycles; `degree`, smoothing steps
-    before and after; `coarse_degree`, on the coarsest; `dtype`, in which it computes.
+    before and after; `coarse_degree`, on the coarsest; `dtype`, in which it computes; `slabs`, where it lies on several
+    devices.
     """
 
     levels: tuple[Faces, ...]
@@ -35,21 +37,25 @@ class VCycle(eqx.Module):
     degree: int = eqx.field(static=True, default=3)
     coarse_degree: int = eqx.field(static=True, default=16)
     dtype: jnp.dtype = eqx.field(static=True, default=jnp.float32)
+    slabs: Slabs | None = eqx.field(static=True, default=None)
 
     def __call__(self, residual: Array) -> Array:
         return _descend(self, 0, residual.astype(self.dtype)).astype(residual.dtype)
 
 
-def build(faces: Faces, *, degree: int = 3, coarsest: int = 4, dtype=jnp.float32) -> VCycle:
+def build(faces: Faces, *, degree: int = 3, coarsest: int = 4, dtype=jnp.float32, slabs=None) -> VCycle:
     """The V-cycle of a network: in float32, which is enough to precondition float64.
 
     **Arguments:** `faces`, the fine network; `degree`, Chebyshev steps before and after each coarse correction;
-    `coarsest`, the largest side of the last level, in cells; `dtype`, in which the cycle computes.
+    `coarsest`, the largest side of the last level, in cells; `dtype`, in which the cycle computes; `slabs`,
+    [`solver.numerics.layout.Slabs`][] that the network lies in: coarse levels that are small are held whole by every
+    device, since a step on them would only wait for the neighbours.
     """
     levels = [jax.tree.map(lambda g: g if g.dtype == jnp.bool_ else g.astype(dtype), faces)]
     while max(levels[-1].shape) > coarsest:
-        levels.append(_coarsen(levels[-1], dtype))
-    return VCycle(tuple(levels), _rows(levels[0], dtype), degree, dtype=dtype)
+        coarse = _coarsen(levels[-1], dtype)
+        levels.append(coarse if slabs is None else slabs.together(coarse))
+    return VCycle(tuple(levels), _rows(levels[0], dtype), degree, dtype=dtype, slabs=slabs)
 
 
 def _rows(faces: Faces, dtype) -> Float[Array, "2 2"]:
@@ -105,6 +111,10 @@ def _prolong(correction: Array, shape) -> Array:
     return correction
 
 
+def _together(cycle: VCycle, field: Array) -> Array:
+    return field if cycle.slabs is None else cycle.slabs.together(field)
+
+
 def _descend(cycle: VCycle, depth: int, b: Array) -> Array:
     """The V-cycle from level `depth` down, from a zero guess."""
     faces, coarsest = cycle.levels[depth], depth == len(cycle.levels) - 1
@@ -113,7 +123,8 @@ def _descend(cycle: VCycle, depth: int, b: Array) -> Array:
         return chebyshev.relax(operator, scaled, chebyshev.weights(cycle.coarse_degree, 0.02), b)
 
     def correction(residual):
-        return _prolong(_correct(cycle, depth + 1, _restrict(residual)), b.shape)
+        coarse = _together(cycle, _correct(cycle, depth + 1, _together(cycle, _restrict(residual))))
+        return _prolong(coarse, b.shape)
 
     return chebyshev.corrected(operator, scaled, b, cycle.degree, correction)
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from solver.numerics import aggregate, multigrid
 from solver.numerics.aggregation import Plan
 from solver.numerics.flux import Faces, Plates, apply, difference, pad, slice_of
+from solver.numerics.layout import Slabs
 from solver.numerics.linear import EnergyStop, conjugate_gradients, linear_solve
 from solver.numerics.precise import total
 from solver.numerics.solution import Result, Solution
@@ -33,7 +34,8 @@ class Conduction(eqx.Module):
 
     **Arguments:** `energy_rtol`, wanted relative error of the effective conductivity (it stops the solve); `rtol`,
     residual at which to stop in any case; `max_steps`; `degree`, Chebyshev smoothing steps of the multigrid; `dtype`,
-    of the networks that are made for it, float32 or float64 (sums are float64, and the multigrid float32, in any case).
+    of the networks that are made for it, float32 or float64 (sums are float64, and the multigrid float32, in any case);
+    `slabs`, where the network was placed, if on several devices ([`solver.numerics.layout.slabs`][]).
     Gradients need a small residual: set `energy_rtol` to zero for them, as [`for_gradients`][] does.
     """
 
@@ -42,6 +44,7 @@ class Conduction(eqx.Module):
     max_steps: int = eqx.field(static=True, default=1000)
     degree: int = eqx.field(static=True, default=3)
     dtype: np.dtype = eqx.field(static=True, default=np.float32)
+    slabs: Slabs | None = eqx.field(static=True, default=None)
 
 
 def for_gradients(rtol: float = 1e-6, dtype=np.float32) -> Conduction:
@@ -156,7 +159,7 @@ def _dtype(network: Network):
 def _preconditioner(faces: Faces, method: Conduction, plan: Plan | None):
     if plan is not None:
         return aggregate.build(faces, plan, degree=method.degree)
-    return multigrid.build(faces, degree=method.degree)
+    return multigrid.build(faces, degree=method.degree, slabs=method.slabs)
 
 
 @eqx.filter_jit

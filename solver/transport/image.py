@@ -11,6 +11,7 @@ import numpy as np
 from microstructure.grid import Grid
 from microstructure.labels import Percolation, clusters, percolation
 from solver.numerics import aggregation
+from solver.numerics.layout import slabs
 from solver.numerics.solution import Solution, raise_unless_successful
 
 from .conduct import Conduction
@@ -78,22 +79,22 @@ def effective_transport(
     convention: Convention | None = None,
     method: Conduction | None = None,
     fields: bool = False,
+    devices: Sequence | None = None,
 ) -> list[Effective]:
     """Effective conductivity and tortuosity factor of an image along `axes`.
 
     **Arguments:** `k`, (nx, ny, nz), booleans or conductivities of the voxels in any unit, or (3, nx, ny, nz) along the
     axes, as [`solver.transport.network.label_field`][] makes them; `spacing`, voxel edges; `periodic`, axes whose sides
     are joined when they lie across the flux; `resistances`, [`contact_resistances`][]; `convention`, [`Convention`][];
-    `method`, [`Conduction`][]; `fields`, whether to keep the potentials and what follows from them.
+    `method`, [`Conduction`][]; `fields`, whether to keep the potentials and what follows from them; `devices`, that
+    share the volume in slabs along its longest axis, from `jax.devices()` (`None`: the default one holds all of it).
 
-    **Raises:** `SolveError` when a solve did not reach its tolerance; `ValueError` for a tensor with zeros.
+    **Raises:** `SolveError` when a solve did not reach its tolerance; `ValueError` for a tensor with zeros, and for a
+    volume that cannot be cut.
     """
     k, convention, method = np.asarray(k), convention or Convention(), method or Conduction()
-    if k.ndim == 4 and np.any((k > 0).any(axis=0) & ~(k > 0).all(axis=0)):
-        raise ValueError(
-            "Argument `k` must be positive along all three axes of a voxel or zero along all, but some voxels conduct "
-            "along one axis only; give the others a small conductivity."
-        )
+    _require_whole_tensors(k)
+    method = _on_devices(method, k.shape[-3:], convention, devices)
     live = (k if k.ndim == 3 else k.max(axis=0)) > 0
     parts = _percolation(live, axes, periodic)
     ready = [axis for axis in axes if parts[axis].fraction > 0]
@@ -101,7 +102,7 @@ def effective_transport(
     if ready:
         members = np.any([parts[axis].through for axis in ready], axis=0)
         made, grid, unit = _conductor(k, members, spacing, resistances, method)
-        solved = _solve(made, grid, ready, layout, method)
+        solved = _solve(made, grid, ready, layout, method, fields)
     means = [_mean(k if k.ndim == 3 else k[axis], parts[axis].through, convention) for axis in axes]
     found = [
         _report(axis, solved.get(axis), parts[axis], live, mean, unit * convention.stretch(live.shape[axis]))
@@ -113,6 +114,23 @@ def effective_transport(
         _with_fields(e, made, grid, layout, solved[e.axis].value[1], parts[e.axis].through) if e.axis in solved else e
         for e in found
     ]
+
+
+def _on_devices(method: Conduction, shape, convention: Convention, devices) -> Conduction:
+    if devices is None:
+        return method
+    if convention.at_nodes:
+        raise ValueError("Plates at voxel centres leave out two slices, so the volume cannot be cut for `devices`.")
+    return dataclasses.replace(method, slabs=slabs(shape, devices))
+
+
+def _require_whole_tensors(k: np.ndarray) -> None:
+    """Clusters are found without regard to direction, so each voxel has to conduct along all axes or none."""
+    if k.ndim == 4 and np.any((k > 0).any(axis=0) & ~(k > 0).all(axis=0)):
+        raise ValueError(
+            "Argument `k` must be positive along all three axes of a voxel or zero along all, but some voxels conduct "
+            "along one axis only; give the others a small conductivity."
+        )
 
 
 def _percolation(live: np.ndarray, axes, periodic) -> dict[int, Percolation]:
@@ -142,6 +160,8 @@ def _conductor(k, members, spacing, resistances, method: Conduction) -> tuple[Co
         k = np.where(members, k / unit if k.dtype != bool else k, 0).astype(method.dtype)
     if resistances is not None:
         resistances = jax.tree.map(lambda r: r * float(unit / spacing.max()), resistances)
+    if method.slabs is not None:
+        return _conductances(*method.slabs.place((k, grid, resistances))), grid, unit
     return _conductances(jnp.asarray(k), grid, resistances), grid, unit
 
 
@@ -150,19 +170,23 @@ def _conductances(k, grid: Grid, resistances) -> Conductor:
     return conductor(k, grid, None, resistances)
 
 
-def _solve(made: Conductor, grid: Grid, axes, layout: Layout, method: Conduction) -> dict[int, Solution]:
+def _solve(made: Conductor, grid: Grid, axes, layout: Layout, method: Conduction, fields) -> dict[int, Solution]:
     """One batched solve for all three axes where that pays and their sides are alike, else one for each.
 
     A batch fills an accelerator with small volumes; on a CPU it costs 1.7 times the three solves one by one.
     """
     spacing = np.asarray(grid.spacing)
     contrasted = _contrast(made) > CONTRAST or np.ptp(np.log(spacing)) > np.log(FLATNESS) / 2
-    if len(axes) == 3 and layout == Layout() and jax.default_backend() != "cpu" and not contrasted:
+    if len(axes) == 3 and layout == Layout() and jax.default_backend() != "cpu" and not contrasted and not method.slabs:
         batch = conduct_all_axes(along_all_axes(made, grid), method)
         return {axis: jax.tree.map(lambda leaf, a=axis: leaf[a], batch) for axis in axes}
-    networks = {axis: between_plates(made, grid, axis, layout) for axis in axes}
-    plans = {axis: aggregation.plan(networks[axis].faces) if contrasted else None for axis in axes}
-    return {axis: conduct_network(networks[axis], method, plans[axis]) for axis in axes}
+    solved = {}
+    for axis in axes:
+        network = between_plates(made, grid, axis, layout)
+        solution = conduct_network(network, method, aggregation.plan(network.faces) if contrasted else None)
+        value, field = solution.value
+        solved[axis] = Solution((value, field if fields else None), solution.result, solution.stats)
+    return solved
 
 
 def _contrast(made: Conductor) -> float:

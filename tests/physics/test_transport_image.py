@@ -1,5 +1,6 @@
 """Images to effective transport: conventions, sides, contacts, tensors, electrodes and fields, on small volumes."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 
 from benchmarks import images
 from microstructure.grid import Grid
+from solver.numerics.solution import Result
 from solver.transport.conduct import Conduction, conduct, for_gradients
 from solver.transport.convention import CONVENTIONS
-from solver.transport.effective import conduct_all_axes
+from solver.transport.effective import conduct_all_axes, conduct_batch, conduct_network, stacked, succeeded
 from solver.transport.electrode import electrode_tortuosity_factor
 from solver.transport.fields import local_fields
 from solver.transport.image import contact_resistances, effective_transport
@@ -209,3 +211,23 @@ def test_derivatives_of_the_tensor(tensor):
     exact = float(jnp.vdot(jax.grad(along)(jnp.asarray(k)), d))
     difference = float(along(jnp.asarray(k + h * d)) - along(jnp.asarray(k - h * d))) / (2 * h)
     assert exact == pytest.approx(difference, rel=1e-5)
+
+
+def test_a_batch_of_images_is_the_solves_one_by_one():
+    """One without a path and one that is not finite say so and leave the others alone."""
+    rng, shape = np.random.default_rng(8), (8, 7, 6)
+    grid = Grid(shape, jnp.ones(3))
+    fields = [np.where(rng.random(shape) < 0.25, 0, rng.uniform(0.2, 1, shape)) for _ in range(4)]
+    closed = np.where(np.arange(8)[:, None, None] < 7, fields[0], 0)
+    networks = [field_network(jnp.asarray(k, jnp.float32), grid, 0) for k in (*fields, closed)]
+    broken = networks[1].faces.x.at[3, 3, 3].set(jnp.nan)
+    networks.append(eqx.tree_at(lambda n: n.faces.x, networks[1], broken))
+    batch = conduct_batch(stacked(networks))
+    lanes = [jax.tree.map(lambda leaf, i=i: leaf[i], batch) for i in range(6)]
+    for lane, network in zip(lanes[:4], networks, strict=False):
+        alone = conduct_network(network)
+        assert succeeded(lane)
+        assert float(lane.value[0]) == pytest.approx(float(alone.value[0]), rel=1e-6)
+        assert int(lane.stats["steps"]) == int(alone.stats["steps"])
+    assert (lanes[4].result == Result.no_path).item()
+    assert (lanes[5].result == Result.not_finite).item()

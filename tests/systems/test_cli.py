@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from mesode import process
 from mesode.cli import build_parser, main
+from mesode.commands.transport import BINARY_BYTES
 from microstructure import images, store
 
 JOB_COMMANDS = ("check", "run")
@@ -335,3 +337,15 @@ def test_what_transport_refuses(capsys):
     _fails(capsys, [*image, "--output", "fields.txt"], "must end in `.h5`")
     _fails(capsys, [*image, "--output", "nowhere/fields.h5"], "Folder `nowhere`")
     assert not list(pathlib.Path().glob("fields*"))
+
+
+def test_transport_that_does_not_fit_names_the_cures(capsys, monkeypatch):
+    """Each cure lowers what is asked for: here the memory of one axis is enough, and that of three is not."""
+    labels = _image()
+    image = ["transport", "image.tif", "--phase", "0"]
+    one, three = BINARY_BYTES
+    monkeypatch.setattr(process, "free_memory", lambda: labels.size * (one + three) / 2 / 0.9)
+    _fails(capsys, image, "Transport on 960 voxels", "crop or coarsen", "`--axis`", "larger machine", "`devices`")
+    _fails(capsys, [*image, "--axis", "x", "--float64"], "leave out `--float64`")
+    _fails(capsys, [*image[:2], "--axis", "x", "--conductivity", "0=1", "--conductivity", "1=1e-4"], "crop or coarsen")
+    assert main([*image, "--axis", "x", "--json", "--device", "cpu"]) == 0
