@@ -22,7 +22,8 @@ def periodic_tensor(made: Conductor, grid: Grid, method: Conduction | None = Non
 
     For a unit gradient along each axis, div(k (e + grad chi)) = 0 with chi periodic; then
     k_ab = <(e_a + grad chi_a) . k (e_b + grad chi_b)>, whose error is the square of that of the fields and whose
-    derivative in the conductances is the product of the two steps: no adjoint solve. First derivatives only.
+    derivative in the conductances is the product of the two steps: no adjoint solve. A second derivative is
+    refused.
 
     **Arguments:** `made`, from [`solver.transport.network.conductor`][]; `grid`; `method`, [`Conduction`][], of which
     `rtol`, `max_steps` and `degree` count.
@@ -35,7 +36,7 @@ def periodic_tensor(made: Conductor, grid: Grid, method: Conduction | None = Non
     method = method or Conduction(energy_rtol=0.0)
     faces = Faces(*made.interior, made.joint)
     fields, result, stats = lax.stop_gradient(_correctors(lax.stop_gradient(faces), method))
-    return Solution(_tensor(faces, fields, grid), result, stats)
+    return Solution(_jitted(faces, fields, grid), result, stats)
 
 
 @eqx.filter_jit
@@ -76,9 +77,39 @@ def _steps(faces: Faces, field: Array, along: int) -> list[Array]:
     return out
 
 
-@eqx.filter_jit
+@jax.custom_jvp
 def _tensor(faces: Faces, fields: Array, grid: Grid) -> Array:
-    conductances = [g for a in range(3) for g in (faces.interior[a], faces.ends[a].link)]
+    """The tensor of solved fields, whose derivative in the fields is zero."""
+    return _products(faces, fields, grid)
+
+
+@_tensor.defjvp
+def _tensor_jvp(primals, tangents):
+    faces, fields, grid = primals
+    held = _once(faces, fields)
+    changes = (faces, grid), (tangents[0], tangents[2])
+    return _tensor(*primals), jax.jvp(lambda f, g: _products(f, held, g), *changes)[1]
+
+
+@jax.custom_jvp
+def _once(faces: Faces, fields: Array) -> Array:
+    """`fields`, which a first derivative holds; a second one would have to move them."""
+    return fields
+
+
+@_once.defjvp
+def _once_jvp(primals, tangents):
+    raise NotImplementedError(
+        "Second derivatives of the periodic tensor are not supported; take differences of its first derivative, or the "
+        "effective conductivity between plates, which has them."
+    )
+
+
+_jitted = eqx.filter_jit(_tensor)
+
+
+def _products(faces: Faces, fields: Array, grid: Grid) -> Array:
+    conductances = [g.astype(fields.dtype) for a in range(3) for g in (faces.interior[a], faces.ends[a].link)]
     steps = [_steps(faces, fields[a], a) for a in range(3)]
     rows = []
     for a in range(3):
