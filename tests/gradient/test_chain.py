@@ -37,7 +37,7 @@ def scaled(where):
 
 # How a recipe moves along each variable, and the relative step at which differences are neither curved nor rounded.
 VARIABLES = {
-    "gap": (scaled(lambda r: r.gap), 1e-4),
+    "gap": (scaled(lambda r: r.gap), 3e-5),
     "areal_loading": (scaled(lambda r: r.areal_loading), 2e-5),
     "median_radius": (scaled(lambda r: r.size.median), 1e-4),
     "evaporation": (scaled(lambda r: r.evaporation), 2e-3),
