@@ -14,14 +14,15 @@ class Pairs(eqx.Module):
     """A fixed list of pairs of particles, padded to its capacity.
 
     **Arguments:** `first`, `second`, (P,) indices; `image`, (P, 2) lateral periods to add to the second particle;
-    `listed`, (P,) 1 for a pair and 0 for padding; `bonded`, (P,) 1 where binder bridges the pair; `grounded`, (N,) 1
-    where binder bridges particle and collector.
+    `listed`, (P,) 1 for a pair and 0 for padding; `near`, (P,) 1 for a pair within the skin; `bonded`, (P,) 1 where
+    binder bridges the pair; `grounded`, (N,) 1 where binder bridges particle and collector.
     """
 
     first: Int[Array, " p"]
     second: Int[Array, " p"]
     image: Float[Array, "p 2"]
     listed: Float[Array, " p"]
+    near: Float[Array, " p"]
     bonded: Float[Array, " p"]
     grounded: Float[Array, " n"]
 
@@ -72,8 +73,9 @@ def candidate_pairs(
 
     **Arguments:** `packing`, concrete; `skin`, a pair is listed when its surfaces are nearer than skin (Ri + Rj), or
     skin times the mean of that, now or at any affine compression down to `compression`; `spare`, how much farther than
-    the skin to list pairs while there is capacity left, nearest first; `bond_reach`, a pair is bonded when its surfaces
-    are nearer than bond_reach min(Ri, Rj); `per_particle`, the capacity over the number of particles.
+    the skin to list pairs while there is capacity left, nearest first, so that pressing misses none; `bond_reach`, a
+    pair is bonded when its surfaces are nearer than bond_reach min(Ri, Rj); `per_particle`, the capacity over the
+    number of particles.
 
     **Raises:** `ValueError` when the capacity is too small.
     """
@@ -88,7 +90,7 @@ def candidate_pairs(
             f"{per_particle} was given. Allow more pairs, or a smaller skin."
         )
     kept = np.sort(np.argsort(found_at, kind="stable")[:capacity])
-    i, j, image, relative = (a[kept] for a in (i, j, image, relative))
+    i, j, image, relative, found_at = (a[kept] for a in (i, j, image, relative, found_at))
     distance = np.linalg.norm(relative / [compression, 1, 1], axis=1)
     bonded = distance - radii[i] - radii[j] < bond_reach * np.minimum(radii[i], radii[j])
     grounded = positions[:, 0] - radii < bond_reach * radii
@@ -103,6 +105,7 @@ def candidate_pairs(
         padded(j, np.int32),
         padded(image, float),
         padded(np.ones(len(i)), float),
+        padded(found_at < skin, float),
         padded(bonded, float),
         jnp.asarray(grounded.astype(float)),
     )

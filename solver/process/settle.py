@@ -152,7 +152,7 @@ def _plane_energy(depth, state):
 def _film_energy(positions, state):
     relative = relative_positions(positions, state.box[1:], state.pairs)
     pushed = jnp.sum(_push(*_pair_overlap(relative, state)))
-    stretched = state.pairs.listed * jnp.sum((relative - state.rest) ** 2, axis=1)
+    stretched = state.pairs.near * jnp.sum((relative - state.rest) ** 2, axis=1)
     tied = jnp.sum(stretched) + jnp.sum((positions - state.affine) ** 2)
     return pushed + jnp.sum(_plane_energy(positions[:, 0], state)) + 0.5 * state.spring * tied
 
@@ -163,7 +163,7 @@ def _film_model(positions, state, positive):
     overlap, stiffness = _pair_overlap(relative, state)
     stiff = second_derivative(lambda d: _push(d, stiffness), overlap)
     push = contact.hertz_force(overlap, stiffness)
-    ties = (state.spring * state.pairs.listed)[:, None, None] * jnp.eye(3)
+    ties = (state.spring * state.pairs.near)[:, None, None] * jnp.eye(3)
     planes = second_derivative(lambda d: _plane_energy(d, state), positions[:, 0])
     diagonal = state.spring * jnp.eye(3) + planes[:, None, None] * jnp.diag(jnp.asarray([1.0, 0.0, 0.0]))
     return contact_operator(relative, stiff, push, ties, diagonal, state.pairs, positive)
@@ -172,7 +172,7 @@ def _film_model(positions, state, positive):
 def dry_packing(settled: Packing, radii, box, pairs: Pairs, film: Film | None = None) -> Solution:
     """The dried film of another recipe: the settled packing mapped affinely into `box`, overlaps of `radii` removed.
 
-    Minimises Hertz contacts (pairs, collector, surface) plus weak springs that hold every listed pair at its affinely
+    Minimises Hertz contacts (pairs, collector, surface) plus weak springs that hold every near pair at its affinely
     mapped vector and every particle at its affine position. At the settled radii and box the settled packing is exactly
     the minimum; the springs make the minimum unique. Differentiable in `radii` and `box`; `settled` and `pairs` are
     held.
