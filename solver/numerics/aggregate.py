@@ -83,7 +83,8 @@ class AggregateCycle(eqx.Module):
 
         operator, scaled = partial(apply, self.faces), partial(over_diagonal, self.faces)
         inside = residual.astype(self.faces.x.dtype)
-        return chebyshev.corrected(operator, scaled, inside, self.degree, correction).astype(residual.dtype)
+        rows = chebyshev.weights(self.degree)
+        return chebyshev.corrected(operator, scaled, inside, rows, correction).astype(residual.dtype)
 
 
 def build(faces: Faces, plan: Plan, degree: int = 3, dtype=jnp.float32) -> AggregateCycle:
@@ -185,9 +186,9 @@ def _solve(cycle: AggregateCycle, depth: int, b: Array) -> Array:
 
     if depth < len(cycle.levels) - 1:
         correction = partial(_descend, cycle, depth + 1)
-        return chebyshev.corrected(level.graph, scaled, b, cycle.degree, correction)
+        return chebyshev.corrected(level.graph, scaled, b, chebyshev.weights(cycle.degree), correction)
     if cycle.factor is None:
-        rows = chebyshev.weights(cycle.coarse_degree, 0.02)
+        rows = chebyshev.weights(cycle.coarse_degree, 0.02, chebyshev.TOP)
         return chebyshev.relax(level.graph, scaled, rows, b)
     exact = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
     return exact(exact(cycle.factor, b), cycle.factor)

@@ -39,6 +39,16 @@ class Slabs(eqx.Module):
         whole = NamedSharding(self.mesh, PartitionSpec())
         return jax.tree.map(lambda x: lax.with_sharding_constraint(x, whole) if x.size <= TOGETHER else x, tree)
 
+    def apart(self, field: Array) -> Array:
+        """`field`, shape (nx, ny, nz), of this or a coarser grid, inside `jit`, in slabs where it can be cut evenly.
+
+        Said of what is gathered next: else the compiler would gather what it is computed from, which is larger.
+        """
+        if field.shape[self.axis] % self.mesh.size:
+            return field
+        cut = PartitionSpec(*(self.mesh.axis_names[0] if axis == self.axis else None for axis in range(3)))
+        return lax.with_sharding_constraint(field, NamedSharding(self.mesh, cut))
+
     def _sharding(self, array: Array) -> NamedSharding:
         axis = self.axis + array.ndim - 3  # a leading axis, as of a tensor in each voxel, is not cut
         cut = axis >= 0 and array.shape[axis] == self.length

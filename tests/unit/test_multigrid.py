@@ -66,6 +66,16 @@ def test_the_v_cycle_is_symmetric_and_positive(make, shape):
     assert values.min() > 1e-4 * values.max()
 
 
+def test_the_v_cycle_is_positive_where_voxels_are_flat():
+    """Chains of strongly joined cells have eigenvalues near 2, which many steps must not blow up."""
+    faces, weak = _network((17, 6, 5), seed=5), Plates(*[0.01 * jnp.ones((17, 6, 1))] * 2)
+    faces = Faces(faces.x, 0.02 * faces.y, 0.01 * faces.z, (None, None, weak))
+    matrix = _dense(multigrid.build(faces, dtype=float), (17, 6, 5))
+    conducts = np.asarray(diagonal(faces, float)).ravel() > 0
+    values = np.linalg.eigvalsh(matrix[np.ix_(conducts, conducts)])
+    assert values.min() > 1e-6 * values.max()
+
+
 def test_the_v_cycle_is_symmetric_on_larger_odd_shapes():
     faces = _network(SHAPE, seed=4)
     rng = np.random.default_rng(6)
