@@ -69,7 +69,7 @@ def corrected(operator: Callable, scaled: Callable, b: Array, rows: np.ndarray, 
     """A field from a zero guess: smoothed, corrected, smoothed again; symmetric if `correction` is.
 
     Smoothing and correction are steps of one loop, so that the operator is compiled once for each level, not three
-    times: a solve compiles in two thirds of the time, for a tenth more time on the finest level.
+    times; the residual is written out at each step, which the smoothing alone would not need.
 
     **Arguments:** `operator`, x -> A x; `scaled`, a residual over the diagonal of A; `b`; `rows`, [`weights`][] of the
     smoothing steps before and, again, after; `correction`, from a residual.
