@@ -3,7 +3,8 @@
 Cells are joined two by two along each axis, and four by four to the coarsest level, which saves the compilation of one;
 the conductance of a coarse face is the sum of the fine faces that it covers divided by the growth of the distance
 across it, two or four. That is a half or a quarter of the Galerkin sum of piecewise-constant transfer, and a half
-converges twice as fast; the first coarse levels are solved by two accelerated cycles each. Any size is coarsened: the last cell of a row may join fewer.
+converges twice as fast; the first coarse levels are solved by two accelerated cycles each. Any size is coarsened: the
+last cell of a row may join fewer.
 """
 
 from functools import partial
