@@ -37,7 +37,7 @@ GROWTH = {"pore": 1.5, "solid": 1.8}  # of the iterations from 64^3 to 256^3
 GRADIENT_OVER_VALUE, GRADIENT_ERROR = 1.3, 1e-5
 CLOSED_OVER_LABELLING = 2.0
 _COMPILED = {}
-SMALL = 128**3  # voxels: up to here repeated, and solved in float64 too
+SMALL = 128**3  # voxels: up to here solved in float64 too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _binary(which: Case, peers: bool, repeats: int) -> dict:
     mask = images.phase(which.image, which.phase)
     fraction, tau = float(mask.mean()), images.IMAGES[which.image].tau[which.phase]
     labels, conductivities = mask.astype(np.uint8), {1: 1.0}
-    row = _solved(labels, conductivities, fraction / tau, which.steps, repeats if mask.size <= SMALL else 1)
+    row = _solved(labels, conductivities, fraction / tau, which.steps, repeats)
     if which.memory:
         row = _with_memory(row, labels, conductivities, BYTES["binary"])
     row["tortuosity_factor"] = fraction / row["conductivity"]

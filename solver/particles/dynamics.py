@@ -1,0 +1,355 @@
+"""Particles in motion: velocity Verlet with contact history, walls that are driven, and a list that is made anew."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from microstructure.checks import require
+from microstructure.packing import Packing
+from solver.particles import cells
+from solver.particles.cells import Capacity, Near
+from solver.particles.forces import Contact, Kinematics, cross, push
+from solver.particles.normal import Pair
+from solver.particles.plates import Plane, Roll
+
+
+class Grains(eqx.Module):
+    """Elastic spheres: what does not change while they move.
+
+    **Arguments:** `radii` (N,), m; `mass` (N,), kg; `compliance` (N,), (1 - nu^2) / E, 1/Pa; `shear` (N,), (2 - nu) /
+    G, 1/Pa, so that 1/E* and 1/G* of two add.
+    """
+
+    radii: Float[Array, " n"]
+    mass: Float[Array, " n"]
+    compliance: Float[Array, " n"]
+    shear: Float[Array, " n"]
+
+
+def grains(radii, modulus, poisson, density, mass_scale=1.0) -> Grains:
+    """[`Grains`][] of `radii` (N,), m, and of Young's `modulus`, Pa, Poisson's ratio and `density`, kg/m3, all () or
+    (N,).
+
+    **Arguments:** `mass_scale`, factor on the masses: quasi-static motion is the same with a larger one, in larger
+    time steps.
+    """
+    radii = jnp.asarray(radii, float)
+    require("radii", radii, 1e-12, 1.0, unit="m")
+    require("modulus", modulus, 1e3, 1e13, unit="Pa")
+    require("poisson", poisson, 0.0, 0.5)
+    require("density", density, 1.0, 1e5, unit="kg/m3")
+    require("mass_scale", mass_scale, 1e-3, 1e12)
+    mass = mass_scale * density * 4 / 3 * jnp.pi * radii**3
+    compliance = jnp.broadcast_to((1 - jnp.asarray(poisson) ** 2) / modulus, radii.shape)
+    shear = jnp.broadcast_to((2 - jnp.asarray(poisson)) * 2 * (1 + poisson) / jnp.asarray(modulus), radii.shape)
+    return Grains(radii, mass, compliance, shear)
+
+
+def rayleigh_time(radius, modulus, poisson, density):
+    """The time that a Rayleigh wave takes across a sphere, s: a time step should be a tenth to a fifth of it.
+
+    **Source:** Li, Xu and Thornton 2005, doi 10.1016/j.powtec.2005.09.002.
+    """
+    shear = modulus / (2 * (1 + poisson))
+    return jnp.pi * radius * jnp.sqrt(density / shear) / (0.1631 * poisson + 0.8766)
+
+
+class Scene(eqx.Module):
+    """What acts on the grains.
+
+    **Arguments:** `grains`; `lateral` (2,), periods along axes 1 and 2, m; `step`, s; `walls`, any number of rigid
+    bodies; `contact`, law between particles, and `wall_contact` with the bodies; `gravity` (3,), m/s2; `drag`, 1/s, a
+    background damping of translation and rotation; `skin`, m: pairs whose surfaces are nearer are listed.
+    """
+
+    grains: Grains
+    lateral: Float[Array, " 2"] = eqx.field(converter=jnp.asarray)
+    step: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    walls: tuple[Plane | Roll, ...] = ()
+    contact: Contact = eqx.field(default_factory=Contact)
+    wall_contact: Contact = eqx.field(default_factory=Contact)
+    gravity: Float[Array, " 3"] = eqx.field(converter=jnp.asarray, default=(0.0, 0.0, 0.0))
+    drag: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
+    skin: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-6)
+
+    def __check_init__(self):
+        require("step", self.step, 1e-18, 1.0, unit="s")
+        require("lateral", self.lateral, 1e-12, 1e3, unit="m")
+        require("drag", self.drag, 0.0, unit="1/s")
+        require("skin", self.skin, 1e-15, 1.0, unit="m")
+
+
+class Walls(eqx.Module):
+    """The rigid bodies now: `height` (W,), m; `speed` (W,), m/s; `force` (3, W) on them, N."""
+
+    height: Float[Array, " w"]
+    speed: Float[Array, " w"]
+    force: Float[Array, "3 w"]
+
+
+class State(eqx.Module):
+    """Grains in motion: all that a later step needs, so that a run can stop and go on anywhere.
+
+    **Arguments:** `time`, s; `positions`, `velocities` (3, N), m and m/s, unwrapped; `spins` (3, N), rad/s; `force`,
+    N, and `torque`, N m (3, N); `walls`; `near`, the list; `memory` and `wall_memory`, of its contacts and of each
+    body's (N,).
+    """
+
+    time: Float[Array, ""]
+    positions: Float[Array, "3 n"]
+    velocities: Float[Array, "3 n"]
+    spins: Float[Array, "3 n"]
+    force: Float[Array, "3 n"]
+    torque: Float[Array, "3 n"]
+    walls: Walls
+    near: Near
+    memory: tuple
+    wall_memory: tuple
+
+
+def _pairs(scene: Scene, near: Near):
+    """The constants of the listed pairs, and the radii of both sides (P,)."""
+    g = scene.grains
+    one, two = near.first, near.second
+    r1, r2, m1, m2 = g.radii[one], g.radii[two], g.mass[one], g.mass[two]
+    modulus, shear = 1 / (g.compliance[one] + g.compliance[two]), 1 / (g.shear[one] + g.shear[two])
+    return Pair(r1 * r2 / (r1 + r2), modulus, shear, m1 * m2 / (m1 + m2)), r1, r2
+
+
+def _relative(scene: Scene, near: Near, positions):
+    """From the first to the second of each pair (3, P), m."""
+    offset = jnp.concatenate([jnp.zeros_like(near.image[:1]), near.image * scene.lateral[:, None]])
+    return positions[:, near.second] - positions[:, near.first] + offset
+
+
+def _between(scene: Scene, near: Near, fixed, positions, velocities, spins, memory):
+    """Forces (3, P) on the first of each pair, torques per arm (3, P), overlaps (P,) and the memory after a step."""
+    pair, r1, r2 = fixed
+    one, two = near.first, near.second
+    relative = _relative(scene, near, positions)
+    squared = jnp.sum(relative**2, axis=0)
+    distance = jnp.sqrt(jnp.where(squared > 0, squared, 1))
+    normal = relative / distance
+    overlap = jnp.where(near.listed, r1 + r2 - distance, -1.0)
+    turning = (r1 - 0.5 * overlap) * spins[:, one] + (r2 - 0.5 * overlap) * spins[:, two]
+    velocity = velocities[:, one] - velocities[:, two] + cross(turning, normal)
+    pushed, memory = push(scene.contact, Kinematics(overlap, normal, velocity), memory, pair, scene.step)
+    return pushed, cross(normal, pushed.force), overlap, memory
+
+
+def _summed(near: Near, pushed, twist, overlap, radii):
+    """Force and torque (3, N) on each particle: a gather over its slots, always in the same order."""
+    values = jnp.concatenate([pushed.force, twist, 0.5 * overlap * twist])
+    both = jnp.concatenate([values, values * jnp.asarray([-1.0] * 3 + [1.0] * 6)[:, None], jnp.zeros((9, 1))], axis=1)
+
+    def add(k, total):
+        return total + both[:, near.slots[k]]
+
+    total = lax.fori_loop(0, near.slots.shape[0], add, jnp.zeros((9, radii.shape[0])))
+    return total[:3], radii * total[3:6] - total[6:]
+
+
+def _against(scene: Scene, index, walls: Walls, state, memory):
+    """Forces and torques (3, N) on the particles from one body, the force on it, and the memory after a step."""
+    positions, velocities, spins, time = state
+    g = scene.grains
+    touch = scene.walls[index].touch(walls.height[index], walls.speed[index], positions, g.radii, time)
+    # The arm is the radius, overlap or not, as in the closed forms and codes that this is compared with.
+    velocity = velocities - touch.velocity + cross(g.radii * spins, touch.normal)
+    pair = Pair(touch.radius, 1 / g.compliance, 1 / g.shear, g.mass)
+    pushed, memory = push(
+        scene.wall_contact, Kinematics(touch.overlap, touch.normal, velocity), memory, pair, scene.step
+    )
+    return pushed.force, g.radii * cross(touch.normal, pushed.force), -jnp.sum(pushed.force, axis=1), memory
+
+
+def _forces(scene: Scene, fixed, state: State) -> State:
+    """The state with the forces of its positions and velocities, and what the contacts remember after it."""
+    moving = (state.positions, state.velocities, state.spins)
+    pushed, twist, overlap, memory = _between(scene, state.near, fixed, *moving, state.memory)
+    force, torque = _summed(state.near, pushed, twist, overlap, scene.grains.radii)
+    on_walls, wall_memory = [], []
+    for index, past in enumerate(state.wall_memory):
+        f, t, reaction, now = _against(scene, index, state.walls, (*moving, state.time), past)
+        force, torque = force + f, torque + t
+        on_walls.append(reaction)
+        wall_memory.append(now)
+    g = scene.grains
+    force = force + g.mass * (scene.gravity[:, None] - scene.drag * state.velocities)
+    torque = torque - scene.drag * _inertia(g) * state.spins
+    walls = state.walls
+    if on_walls:
+        walls = Walls(walls.height, walls.speed, jnp.stack(on_walls, axis=1))
+    return eqx.tree_at(
+        lambda s: (s.force, s.torque, s.walls, s.memory, s.wall_memory),
+        state,
+        (force, torque, walls, memory, tuple(wall_memory)),
+        is_leaf=lambda x: x is None,
+    )
+
+
+def contacts(scene: Scene, state: State):
+    """The forces between particles now: [`solver.particles.forces.Push`][], vectors from the first to the second
+    (3, P), m, overlaps (P,), m, and constants of the listed pairs.
+    """
+    fixed = _pairs(scene, state.near)
+    instant = eqx.tree_at(lambda s: s.step, scene, jnp.asarray(0.0))
+    moving = (state.positions, state.velocities, state.spins)
+    pushed, _, overlap, _ = _between(instant, state.near, fixed, *moving, state.memory)
+    return pushed, _relative(scene, state.near, state.positions), overlap, fixed[0]
+
+
+def _inertia(g: Grains):
+    return 0.4 * g.mass * g.radii**2
+
+
+def _driven(scene: Scene, state: State) -> Walls:
+    """The bodies after a step."""
+    walls, area = state.walls, jnp.prod(scene.lateral)
+    if not scene.walls:
+        return walls
+    speeds = [
+        wall.drive.speed(walls.speed[i], jnp.abs(walls.force[0, i]) / area, scene.step)
+        for i, wall in enumerate(scene.walls)
+    ]
+    speed = jnp.stack(speeds)
+    return Walls(walls.height + scene.step * speed, speed, walls.force)
+
+
+def _step(scene: Scene, fixed, state: State) -> State:
+    """One step of velocity Verlet; the forces see the velocities of the half step."""
+    half, g = 0.5 * scene.step, scene.grains
+    inertia = _inertia(g)
+    velocities = state.velocities + half * state.force / g.mass
+    spins = state.spins + half * state.torque / inertia
+    positions = state.positions + scene.step * velocities
+    time = state.time + scene.step
+    moved = eqx.tree_at(
+        lambda s: (s.time, s.positions, s.velocities, s.spins, s.walls),
+        state,
+        (time, positions, velocities, spins, _driven(scene, state)),
+    )
+    after = _forces(scene, fixed, moved)
+    return eqx.tree_at(
+        lambda s: (s.velocities, s.spins),
+        after,
+        (after.velocities + half * after.force / g.mass, after.spins + half * after.torque / inertia),
+    )
+
+
+def _travelled(state: State):
+    """The longest way of a particle since the list was made, squared, m2."""
+    return jnp.max(jnp.sum((state.positions - state.near.anchor) ** 2, axis=0))
+
+
+def relisted(scene: Scene, state: State, capacity: Capacity) -> State:
+    """The state with a list made for where the particles are now; contacts keep what they remember."""
+    near = cells.build(state.positions, scene.grains.radii, _box(scene), scene.skin, capacity)
+    # An overflow stays, so that the one who looks at the end sees it.
+    near = eqx.tree_at(lambda n: n.overflow, near, near.overflow | state.near.overflow)
+    memory = cells.carried(state.memory, state.near, near)
+    return eqx.tree_at(lambda s: (s.near, s.memory), state, (near, memory), is_leaf=lambda x: x is None)
+
+
+_relisted = eqx.filter_jit(relisted)
+
+
+def _fits(state: State, capacity: Capacity) -> bool:
+    return state.near.slots.shape[0] == capacity.slots and state.near.first.shape[0] == capacity.pairs
+
+
+@eqx.filter_jit
+def advance(scene: Scene, state: State, steps, capacity: Capacity) -> State:
+    """`steps` steps of velocity Verlet, the list made anew whenever a particle has gone half the skin.
+
+    Nothing is differentiated through it: motion through many collisions is chaotic. `state.near.overflow` says that
+    the capacity did not hold what came near: then the result is void, and [`run`][] does it again.
+    """
+    limit = (0.45 * scene.skin) ** 2  # the step that goes beyond it still uses the list: a tenth is left for it
+    end = jnp.asarray(steps)
+
+    def step(carry, fixed):
+        return carry[0] + 1, _step(scene, fixed, carry[1])
+
+    def still(carry):
+        return (carry[0] < end) & (_travelled(carry[1]) < limit) & ~carry[1].near.overflow
+
+    def stretch(carry):
+        done, state = carry
+        state = relisted(scene, state, capacity)
+        fixed = _pairs(scene, state.near)
+        # At least one step, however far it goes: what blows up has to come to its end too.
+        _, done, state = lax.while_loop(
+            lambda c: c[0] | still(c[1:]),
+            lambda c: (jnp.asarray(False), *step(c[1:], fixed)),
+            (jnp.asarray(True), done, state),
+        )
+        return done, state
+
+    def left(carry):
+        return (carry[0] < end) & ~carry[1].near.overflow
+
+    return lax.while_loop(left, stretch, (jnp.zeros_like(end), state))[1]
+
+
+class Run(eqx.Module):
+    """What [`run`][] returns: the `state`, and the `capacity` that held it, for the next call."""
+
+    state: State
+    capacity: Capacity = eqx.field(static=True)
+
+
+def run(scene: Scene, state: State, steps: int, capacity: Capacity) -> Run:
+    """[`advance`][], done again with more room from the same state after an overflow. Host only.
+
+    **Raises:** `ValueError` when the particles have left every bound, as after a time step that is too long.
+    """
+    for _ in range(8):
+        begun = state if _fits(state, capacity) else _relisted(scene, state, capacity)
+        after = begun if bool(begun.near.overflow) else advance(scene, begun, steps, capacity)
+        if not bool(jnp.all(jnp.isfinite(after.positions))):
+            raise ValueError(
+                f"Argument `step` must be shorter than {float(scene.step):.3g} s here: the motion is unstable. Use a "
+                "tenth of `rayleigh_time` of the smallest particle."
+            )
+        if not bool(after.near.overflow):
+            return Run(after, capacity)
+        capacity = cells.grown(capacity, after.near)
+    raise ValueError(_crowded(capacity))
+
+
+def begin(scene: Scene, packing: Packing, heights, capacity: Capacity, velocities=None, spins=None) -> State:
+    """Grains at the positions of a packing, at rest unless `velocities`, `spins` (N, 3) are given, no contact yet made.
+
+    **Arguments:** `heights`, of the bodies of the scene, m.
+    """
+    positions = jnp.asarray(packing.positions).T
+    count, bodies = positions.shape[1], len(scene.walls)
+    zero = jnp.zeros((3, count))
+    moving = [zero if v is None else jnp.asarray(v, float).T for v in (velocities, spins)]
+    walls = Walls(jnp.broadcast_to(jnp.asarray(heights, float), (bodies,)), jnp.zeros(bodies), jnp.zeros((3, bodies)))
+    near = cells.build(positions, scene.grains.radii, _box(scene), scene.skin, capacity)
+    memories = scene.contact.fresh(capacity.pairs), tuple(scene.wall_contact.fresh(count) for _ in scene.walls)
+    state = State(jnp.asarray(0.0), positions, *moving, zero, zero, walls, near, *memories)
+    # The forces of this instant: no time passes for what the contacts remember.
+    return _forces(eqx.tree_at(lambda s: s.step, scene, jnp.asarray(0.0)), _pairs(scene, near), state)
+
+
+def start(scene: Scene, packing: Packing, heights, velocities=None, spins=None) -> Run:
+    """[`begin`][] with a capacity that holds the packing. Host only."""
+    capacity = cells.capacity_for(packing.positions.T, scene.grains.radii, _box(scene), scene.skin)
+    for _ in range(8):
+        state = eqx.filter_jit(begin)(scene, packing, heights, capacity, velocities, spins)
+        if not bool(state.near.overflow):
+            return Run(state, capacity)
+        capacity = cells.grown(capacity, state.near)
+    raise ValueError(_crowded(capacity))
+
+
+def _box(scene: Scene):
+    return jnp.concatenate([jnp.ones(1), scene.lateral])
+
+
+def _crowded(capacity: Capacity) -> str:
+    return f"The particles crowd so much that no list of {capacity.pairs} pairs holds them; check their positions."
