@@ -2,9 +2,11 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from microstructure.checks import require
+from solver.particles.cells import incidence
 from solver.particles.forces import cross
 from solver.particles.tangential import turned
 
@@ -60,6 +62,24 @@ class Strain(eqx.Module):
     bend: Float[Array, "3 b"]
     twist: Float[Array, " b"]
     intact: Float[Array, " b"]
+
+
+def glued(positions, radii, lateral, pairs, law: Beam | None = None, radius: float = 0.7) -> Bonds:
+    """[`Bonds`][] at rest between the particles of `pairs`, from centre to centre. Host only.
+
+    **Arguments:** `positions` (3, N), m; `radii` (N,), m; `lateral` (2,), m; `pairs`, (first (B,), second (B,), image
+    (2, B)); `radius`, of a bond over the smaller of its particles.
+    """
+    first, second, image = (np.asarray(p, t) for p, t in zip(pairs, (np.int32, np.int32, float), strict=True))
+    require("radius", radius, 1e-3, 3.0)
+    positions, radii, count = np.asarray(positions), np.asarray(radii), len(radii)
+    relative = positions[:, second] - positions[:, first]
+    relative[1:] += image * np.asarray(lateral)[:, None]
+    slots = max(int(np.bincount(np.concatenate([first, second]), minlength=count).max()), 1)
+    table, _ = incidence(jnp.asarray(first), jnp.asarray(second), jnp.ones(len(first), bool), count, slots)
+    thin = radius * np.minimum(radii[first], radii[second])
+    length = np.linalg.norm(relative, axis=0)
+    return Bonds(*map(jnp.asarray, (first, second, image, length, thin)), table, law or Beam())
 
 
 def unstrained(bonds: Bonds) -> Strain:

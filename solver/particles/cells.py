@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 
@@ -30,8 +31,8 @@ class Near(eqx.Module):
 
     **Arguments:** `first`, `second`, (P,) indices; `image`, (2, P) lateral periods to add to the second; `listed`, (P,)
     whether the entry is a pair; `slots`, (K, N), entry of each pair of a particle, plus P where the particle is the
-    second, 2 P for none; `degree`, largest number of pairs of a particle; `count`, of pairs; `overflow`, whether any
-    did not fit; `anchor`, (3, N) positions at which the list was made.
+    second, 2 P for none; `degree`, largest number of pairs of a particle; `crowding`, of particles in a cell; `count`,
+    of pairs; `overflow`, whether any did not fit; `anchor`, (3, N) positions at which the list was made.
     """
 
     first: Int[Array, " p"]
@@ -40,6 +41,7 @@ class Near(eqx.Module):
     listed: Array
     slots: Int[Array, "k n"]
     degree: Int[Array, ""]
+    crowding: Int[Array, ""]
     count: Int[Array, ""]
     overflow: Array
     anchor: Float[Array, "3 n"]
@@ -52,7 +54,8 @@ _HALF = tuple(
 
 
 def _binned(positions, box, capacity: Capacity):
-    """Cell of each particle (N,), lateral periods it lies away from the box (2, N), and particles by cell (M, C)."""
+    """Cell of each particle (N,), lateral periods it lies away from the box (2, N), particles by cell (M, C), and the
+    largest number of them."""
     cells = jnp.asarray(capacity.cells, jnp.int32)
     shape = cells.astype(positions.dtype)
     low, high = jnp.min(positions[0]), jnp.max(positions[0])
@@ -70,61 +73,89 @@ def _binned(positions, box, capacity: Capacity):
     rank = jnp.arange(count, dtype=jnp.int32) - start[ordered]
     table = jnp.full((capacity.cell, total), count, jnp.int32)  # `count` stands for nobody
     table = table.at[rank, ordered].set(order, mode="drop")
-    return index, wraps, table, jnp.max(start[1:] - start[:-1]) > capacity.cell
+    return index, wraps, table, jnp.max(start[1:] - start[:-1])
 
 
 def build(positions: Float[Array, "3 n"], radii: Float[Array, " n"], box, skin, capacity: Capacity) -> Near:
     """The list for the positions (3, N), m, unwrapped sideways, axis 0 free; `skin`, m."""
     count = radii.shape[0]
-    index, wraps, table, crowded = _binned(positions, box, capacity)
-    cells = jnp.asarray(capacity.cells, jnp.int32)
+    index, wraps, table, crowding = _binned(positions, box, capacity)
+    cells = jnp.asarray(capacity.cells, jnp.int32)[:, None]
     folded = positions.at[1:].add(-wraps * box[1:, None])
     padded = jnp.concatenate([folded, jnp.zeros((3, 1))], axis=1)
     sizes = jnp.concatenate([radii, jnp.full((1,), -jnp.inf)])
-    moved = index[:, None] + jnp.asarray(_HALF, jnp.int32).T[:, :, None]
-    period = jnp.floor_divide(moved[1:], cells[1:, None, None])
-    y, z = moved[1:] - period * cells[1:, None, None]
-    inside = moved[0] < cells[0]
-    other = table[:, jnp.where(inside, (moved[0] * cells[1] + y) * cells[2] + z, 0)]
-    other = jnp.where(inside, other, count)  # (C, 14, N)
-    shift = period.astype(box.dtype) * box[1:, None, None]
-    reach = jnp.maximum(radii + sizes[other] + skin, 0)
-    squared = (padded[0][other] - folded[0]) ** 2
-    squared = squared + sum((padded[a][other] + shift[a - 1] - folded[a]) ** 2 for a in (1, 2))
-    # In a particle's own cell, which is the first, each pair would be met twice.
-    once = (jnp.arange(len(_HALF)) > 0)[:, None] | (other > jnp.arange(count, dtype=jnp.int32))
-    near = (squared < reach**2) & (other < count) & once
-    turns = jnp.broadcast_to(3 * period[0] + period[1], other.shape)
-    candidates, turns, near = (a.reshape(-1, count) for a in (other, turns, near))
-    return _pruned(positions, candidates, turns, near, wraps, capacity, crowded)
+    here = jnp.arange(count, dtype=jnp.int32)
+
+    def around(found, offset):
+        """How many pairs each particle has up to each place (C, N) of a neighbouring cell, and who is there."""
+        moved = index + offset[:, None]
+        period = jnp.floor_divide(moved[1:], cells[1:])
+        y, z = moved[1:] - period * cells[1:]
+        inside = moved[0] < cells[0]
+        other = jnp.where(inside, table[:, jnp.where(inside, (moved[0] * cells[1] + y) * cells[2] + z, 0)], count)
+        shift = period.astype(box.dtype) * box[1:, None]
+        reach = jnp.maximum(radii + sizes[other] + skin, 0)
+        squared = (padded[0][other] - folded[0]) ** 2
+        squared = squared + sum((padded[a][other] + shift[a - 1] - folded[a]) ** 2 for a in (1, 2))
+        # In a particle's own cell each pair would be met twice.
+        once = jnp.any(offset != 0) | (other > here)
+        near = (squared < reach**2) & (other < count) & once
+        found = found + jnp.cumsum(near, axis=0, dtype=jnp.int32)
+        return found[-1], (found, other, 3 * period[0] + period[1])
+
+    found, (ranks, others, turns) = lax.scan(around, jnp.zeros(count, jnp.int32), jnp.asarray(_HALF, jnp.int32))
+    flat = ranks.reshape(-1, count), others.reshape(-1, count), turns
+    return _pruned(positions, found, *flat, wraps, capacity, crowding)
 
 
-def _pruned(positions, candidates, turns, near, wraps, capacity: Capacity, crowded) -> Near:
-    """The near ones of all candidates (M, N)."""
-    count, wanted = candidates.shape[1], capacity.pairs
-    (flat,) = jnp.nonzero(near.T.reshape(-1), size=wanted, fill_value=-1)
-    flat, found = flat.astype(jnp.int32), jnp.sum(near)
-    listed = flat >= 0
-    row = candidates.shape[0]
-    first = jnp.where(listed, flat // row, 0).astype(jnp.int32)
-    slot = jnp.where(listed, flat % row, 0)
-    second = jnp.where(listed, candidates[slot, first], 0)
-    code = turns[slot, first]
+def _pruned(positions, found, ranks, others, turns, wraps, capacity: Capacity, crowding) -> Near:
+    """The pairs as a list, without a scatter: entry p is the r-th pair of the particle whose share of the list holds p.
+
+    **Arguments:** `found` (N,), pairs of each particle; `ranks` (M, N), how many up to each candidate; `others` (M, N),
+    the candidates; `turns` (14, N), the periods to each neighbouring cell.
+    """
+    count, pairs = found.shape[0], capacity.pairs
+    ends, entry = jnp.cumsum(found), jnp.arange(pairs, dtype=jnp.int32)
+    first = jnp.searchsorted(ends, entry, side="right").astype(jnp.int32)
+    listed = first < count
+    first = jnp.where(listed, first, 0)
+    wanted = entry - (ends - found)[first] + 1
+    place = _first_reaching(ranks, first, wanted)
+    second = jnp.where(listed, others[place, first], 0)
+    code = turns[place // capacity.cell, first]
     turn = jnp.round(code / 3).astype(code.dtype)
     image = jnp.stack([turn, code - 3 * turn]).astype(wraps.dtype) + wraps[:, first] - wraps[:, second]
     # From the lower to the higher index, whichever cell the pair was met in: what a contact remembers has a sense.
     swapped = first > second
     first, second = jnp.where(swapped, second, first), jnp.where(swapped, first, second)
     image = jnp.where(listed, jnp.where(swapped, -image, image), 0)
-    slots, degree = _incidence(first, second, listed, count, capacity.slots)
-    overflow = crowded | (found > wanted) | (degree > capacity.slots)
-    return Near(first, second, image, listed, slots, degree, found, overflow, positions)
+    slots, degree = incidence(first, second, listed, count, capacity.slots)
+    overflow = (crowding > capacity.cell) | (ends[-1] > pairs) | (degree > capacity.slots)
+    return Near(first, second, image, listed, slots, degree, crowding, ends[-1], overflow, positions)
 
 
-def _incidence(first, second, listed, count, slots):
-    """For each particle the entries of its pairs (K, N), and the largest number of them."""
+def _first_reaching(ranks, column, wanted):
+    """The first row of `ranks` (M, N), which grow downwards, that reaches `wanted` (P,) in `column` (P,)."""
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) // 2
+        reached = ranks[middle, column] >= wanted
+        return jnp.where(reached, low, middle + 1), jnp.where(reached, middle, high)
+
+    low = jnp.zeros_like(wanted)
+    high = jnp.full_like(wanted, ranks.shape[0] - 1)
+    return lax.fori_loop(0, int(np.ceil(np.log2(ranks.shape[0]))) + 1, halve, (low, high))[1]
+
+
+def incidence(first, second, listed, count, slots):
+    """For each of `count` particles the entries of its pairs (K, N), plus P where it is the second, 2 P for none; and
+    the largest number of them.
+
+    **Arguments:** `first`, `second`, (P,); `listed`, (P,) whether the entry is a pair; `slots`, K.
+    """
     pairs = first.shape[0]
-    owner = jnp.concatenate([jnp.where(listed, first, count), jnp.where(listed, second, count)])
+    owner = jnp.where(jnp.tile(listed, 2), jnp.concatenate([first, second]), count)
     order = jnp.argsort(owner).astype(jnp.int32)
     owner = owner[order]
     start = jnp.searchsorted(owner, jnp.arange(count + 1, dtype=jnp.int32)).astype(jnp.int32)
@@ -175,11 +206,23 @@ def capacity_for(positions, radii, box, skin, spare: float = 1.3) -> Capacity:
     return Capacity(pairs, 24, int(np.ceil(spare * (2 * dense + 8) / 4)) * 4, (layers, *map(int, lateral)))
 
 
+def fitted(capacity: Capacity, near: Near, spare: float = 1.3) -> Capacity:
+    """The capacity with room for `spare` times what is there now: shorter lists are faster. Host only."""
+    return Capacity(
+        int(np.ceil((spare * int(near.count) + 32) / 64)) * 64,
+        int(np.ceil(spare * int(near.degree) / 8 + 0.1)) * 8,
+        int(np.ceil((spare * int(near.crowding) + 1) / 4)) * 4,
+        capacity.cells,
+    )
+
+
 def grown(capacity: Capacity, near: Near) -> Capacity:
-    """A capacity in which what overflowed fits: host only."""
-    pairs = max(capacity.pairs, int(np.ceil(1.2 * int(near.count) / 64)) * 64)
-    slots = max(capacity.slots, int(np.ceil(1.1 * int(near.degree) / 8)) * 8)
-    cell = capacity.cell
-    if pairs == capacity.pairs and slots == capacity.slots:
-        cell = int(np.ceil(1.5 * cell / 4)) * 4
-    return dataclasses.replace(capacity, pairs=pairs, slots=slots, cell=cell)
+    """A capacity in which what overflowed fits, with room to spare, since each one is compiled anew: host only."""
+    enough = fitted(capacity, near, 1.5)
+    grow = (int(near.count) > capacity.pairs, int(near.degree) > capacity.slots, int(near.crowding) > capacity.cell)
+    return Capacity(
+        enough.pairs if grow[0] else capacity.pairs,
+        enough.slots if grow[1] else capacity.slots,
+        enough.cell if grow[2] else capacity.cell,
+        capacity.cells,
+    )

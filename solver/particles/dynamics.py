@@ -7,7 +7,8 @@ from jaxtyping import Array, Float
 
 from microstructure.checks import require
 from microstructure.packing import Packing
-from solver.particles import cells
+from solver.particles import beam, cells
+from solver.particles.beam import Bonds, Strain
 from solver.particles.cells import Capacity, Near
 from solver.particles.forces import Contact, Kinematics, cross, push
 from solver.particles.normal import Pair
@@ -59,8 +60,9 @@ class Scene(eqx.Module):
     """What acts on the grains.
 
     **Arguments:** `grains`; `lateral` (2,), periods along axes 1 and 2, m; `step`, s; `walls`, any number of rigid
-    bodies; `contact`, law between particles, and `wall_contact` with the bodies; `gravity` (3,), m/s2; `drag`, 1/s, a
-    background damping of translation and rotation; `skin`, m: pairs whose surfaces are nearer are listed.
+    bodies; `contact`, law between particles, and `wall_contact` with the bodies; `bonds`, of binder, or `None`;
+    `gravity` (3,), m/s2; `drag`, 1/s, a background damping of translation and rotation; `skin`, m: pairs whose surfaces
+    are nearer are listed.
     """
 
     grains: Grains
@@ -69,6 +71,7 @@ class Scene(eqx.Module):
     walls: tuple[Plane | Roll, ...] = ()
     contact: Contact = eqx.field(default_factory=Contact)
     wall_contact: Contact = eqx.field(default_factory=Contact)
+    bonds: Bonds | None = None
     gravity: Float[Array, " 3"] = eqx.field(converter=jnp.asarray, default=(0.0, 0.0, 0.0))
     drag: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
     skin: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-6)
@@ -93,7 +96,7 @@ class State(eqx.Module):
 
     **Arguments:** `time`, s; `positions`, `velocities` (3, N), m and m/s, unwrapped; `spins` (3, N), rad/s; `force`,
     N, and `torque`, N m (3, N); `walls`; `near`, the list; `memory` and `wall_memory`, of its contacts and of each
-    body's (N,).
+    body's (N,); `strain`, of the bonds.
     """
 
     time: Float[Array, ""]
@@ -106,6 +109,7 @@ class State(eqx.Module):
     near: Near
     memory: tuple
     wall_memory: tuple
+    strain: Strain | None
 
 
 def _pairs(scene: Scene, near: Near):
@@ -117,7 +121,7 @@ def _pairs(scene: Scene, near: Near):
     return Pair(r1 * r2 / (r1 + r2), modulus, shear, m1 * m2 / (m1 + m2)), r1, r2
 
 
-def _relative(scene: Scene, near: Near, positions):
+def _relative(scene: Scene, near: Near | Bonds, positions):
     """From the first to the second of each pair (3, P), m."""
     offset = jnp.concatenate([jnp.zeros_like(near.image[:1]), near.image * scene.lateral[:, None]])
     return positions[:, near.second] - positions[:, near.first] + offset
@@ -139,15 +143,30 @@ def _between(scene: Scene, near: Near, fixed, positions, velocities, spins, memo
 
 
 def _summed(near: Near, pushed, twist, overlap, radii):
-    """Force and torque (3, N) on each particle: a gather over its slots, always in the same order."""
+    """Force and torque (3, N) of contacts on each particle."""
     values = jnp.concatenate([pushed.force, twist, 0.5 * overlap * twist])
-    both = jnp.concatenate([values, values * jnp.asarray([-1.0] * 3 + [1.0] * 6)[:, None], jnp.zeros((9, 1))], axis=1)
-
-    def add(k, total):
-        return total + both[:, near.slots[k]]
-
-    total = lax.fori_loop(0, near.slots.shape[0], add, jnp.zeros((9, radii.shape[0])))
+    total = _gathered(near.slots, values, values * jnp.asarray([-1.0] * 3 + [1.0] * 6)[:, None])
     return total[:3], radii * total[3:6] - total[6:]
+
+
+def _gathered(slots, on_first, on_second):
+    """The sum over the slots (K, N) of each particle of what its pairs say (C, P) to their first and second: a gather,
+    always in the same order."""
+    both = jnp.concatenate([on_first, on_second, jnp.zeros((on_first.shape[0], 1))], axis=1)
+    start = jnp.zeros((on_first.shape[0], slots.shape[1]))
+    return lax.fori_loop(0, slots.shape[0], lambda k, total: total + both[:, slots[k]], start)
+
+
+def _bonded(scene: Scene, state: State):
+    """Force and torque (3, N) of the bonds on each particle, and what they remember after a step."""
+    bonds = scene.bonds
+    one, two = bonds.first, bonds.second
+    relative = _relative(scene, bonds, state.positions)
+    velocity = state.velocities[:, one] - state.velocities[:, two]
+    spins = state.spins[:, one], state.spins[:, two]
+    force, here, there, strain = beam.load(bonds, relative, velocity, spins, state.strain, scene.step)
+    total = _gathered(bonds.slots, jnp.concatenate([force, here]), jnp.concatenate([-force, there]))
+    return total[:3], total[3:], strain
 
 
 def _against(scene: Scene, index, walls: Walls, state, memory):
@@ -175,6 +194,10 @@ def _forces(scene: Scene, fixed, state: State) -> State:
         force, torque = force + f, torque + t
         on_walls.append(reaction)
         wall_memory.append(now)
+    strain = state.strain
+    if scene.bonds is not None:
+        f, t, strain = _bonded(scene, state)
+        force, torque = force + f, torque + t
     g = scene.grains
     force = force + g.mass * (scene.gravity[:, None] - scene.drag * state.velocities)
     torque = torque - scene.drag * _inertia(g) * state.spins
@@ -182,9 +205,9 @@ def _forces(scene: Scene, fixed, state: State) -> State:
     if on_walls:
         walls = Walls(walls.height, walls.speed, jnp.stack(on_walls, axis=1))
     return eqx.tree_at(
-        lambda s: (s.force, s.torque, s.walls, s.memory, s.wall_memory),
+        lambda s: (s.force, s.torque, s.walls, s.memory, s.wall_memory, s.strain),
         state,
-        (force, torque, walls, memory, tuple(wall_memory)),
+        (force, torque, walls, memory, tuple(wall_memory), strain),
         is_leaf=lambda x: x is None,
     )
 
@@ -331,7 +354,8 @@ def begin(scene: Scene, packing: Packing, heights, capacity: Capacity, velocitie
     walls = Walls(jnp.broadcast_to(jnp.asarray(heights, float), (bodies,)), jnp.zeros(bodies), jnp.zeros((3, bodies)))
     near = cells.build(positions, scene.grains.radii, _box(scene), scene.skin, capacity)
     memories = scene.contact.fresh(capacity.pairs), tuple(scene.wall_contact.fresh(count) for _ in scene.walls)
-    state = State(jnp.asarray(0.0), positions, *moving, zero, zero, walls, near, *memories)
+    strain = None if scene.bonds is None else beam.unstrained(scene.bonds)
+    state = State(jnp.asarray(0.0), positions, *moving, zero, zero, walls, near, *memories, strain)
     # The forces of this instant: no time passes for what the contacts remember.
     return _forces(eqx.tree_at(lambda s: s.step, scene, jnp.asarray(0.0)), _pairs(scene, near), state)
 
@@ -342,9 +366,21 @@ def start(scene: Scene, packing: Packing, heights, velocities=None, spins=None) 
     for _ in range(8):
         state = eqx.filter_jit(begin)(scene, packing, heights, capacity, velocities, spins)
         if not bool(state.near.overflow):
-            return Run(state, capacity)
+            return refitted(scene, Run(state, capacity))
         capacity = cells.grown(capacity, state.near)
     raise ValueError(_crowded(capacity))
+
+
+def refitted(scene: Scene, now: Run) -> Run:
+    """The run with a list made for the skin of the `scene`, and a capacity fitted to it. Host only."""
+    state, capacity = now.state, now.capacity
+    for _ in range(8):
+        state = _relisted(scene, now.state, capacity)
+        wanted = cells.grown(capacity, state.near) if bool(state.near.overflow) else cells.fitted(capacity, state.near)
+        if wanted == capacity:
+            break
+        capacity = wanted
+    return Run(state, capacity)
 
 
 def _box(scene: Scene):
