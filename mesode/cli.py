@@ -287,7 +287,7 @@ def _add_files(commands) -> None:
     export.add_argument(
         "--format",
         nargs="+",
-        choices=("vtkhdf", "vtu", "stl", "tiff", "lammps", "xyz", "csv"),
+        choices=("vtkhdf", "vtu", "stl", "tiff", "lammps", "lammps-data", "xyz", "csv"),
         default=["vtkhdf", "csv"],
         help="what to write",
     )

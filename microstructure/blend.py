@@ -8,7 +8,6 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .checks import is_concrete, require
-from .packing import Packing
 from .sizes import Distribution, moment, sample, unit_draws
 
 
@@ -231,27 +230,6 @@ def depths(blend: Blend, draws: Draws, radii: Float[Array, " n"]) -> Float[Array
     return jnp.concatenate(out)
 
 
-class Particles(eqx.Module):
-    """A packing and what its particles are made of.
-
-    **Arguments:** `packing`; `material`, (N,) number of the material of each, from 0; `densities`, (m,) of the
-    materials, kg/m3.
-    """
-
-    packing: Packing
-    material: Int[Array, " n"] = eqx.field(converter=jnp.asarray)
-    densities: Float[Array, " m"] = eqx.field(converter=jnp.asarray)
-
-    def __check_init__(self):
-        if self.material.shape != self.packing.radii.shape or self.material.dtype.kind not in "iu":
-            raise ValueError(
-                f"Argument `material` must hold one whole number for each of the {self.packing.radii.shape[0]} "
-                f"particles, but {self.material.dtype} of shape {self.material.shape} was given."
-            )
-        require("densities", self.densities, 1.0, 1e5, unit="kg/m3")
-        require("material", self.material, 0, self.densities.shape[0] - 1, hint="Materials are numbered from 0.")
-
-
 def material_of(blend: Blend, draws: Draws) -> tuple[Int[Array, " n"], Float[Array, " m"]]:
     """The number of the material of each particle, and the density of each material, kg/m3."""
     numbers = sorted({c.material for c in blend.components})
@@ -261,9 +239,3 @@ def material_of(blend: Blend, draws: Draws) -> tuple[Int[Array, " n"], Float[Arr
         [jnp.full((part.stop - part.start,), c.material) for _, c, part in _per_component(blend, draws)]
     )
     return of, jnp.stack([next(c.density for c in blend.components if c.material == m) for m in numbers])
-
-
-def areal_loading(particles: Particles) -> Float[Array, ""]:
-    """Mass of the particles over the area of the box, kg/m2."""
-    mass = 4 / 3 * jnp.pi * jnp.sum(particles.densities[particles.material] * particles.packing.radii**3)
-    return mass / (particles.packing.box[1] * particles.packing.box[2])

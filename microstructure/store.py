@@ -47,11 +47,19 @@ def atomic(path) -> Iterator[pathlib.Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write(path, tree: Mapping, *, attributes: Mapping | None = None, image: "dict | None" = None) -> None:
+def write(
+    path,
+    tree: Mapping,
+    *,
+    attributes: Mapping | None = None,
+    image: "dict | None" = None,
+    particles: "dict | None" = None,
+) -> None:
     """Writes a nested dictionary as groups and datasets, atomically.
 
     **Arguments:** `tree`, whose leaves are arrays, numbers, strings, lists of strings or `None` (left out);
-    `attributes`, strings and numbers for the root; `image`, the arguments of [`add_image_view`][] as a dictionary.
+    `attributes`, strings and numbers for the root; `image` or `particles`, the arguments of [`add_image_view`][] or of
+    [`add_particle_view`][] as a dictionary: what ParaView shows of the file, which is one of the two.
     """
     import h5py
 
@@ -63,6 +71,8 @@ def write(path, tree: Mapping, *, attributes: Mapping | None = None, image: "dic
             _write_group(file, tree)
             if image is not None:
                 add_image_view(file, **image)
+            elif particles is not None:
+                add_particle_view(file, **particles)
 
 
 def _write_group(group, tree: Mapping) -> None:
@@ -138,27 +148,36 @@ def write_image_view(path, fields: Mapping[str, np.ndarray], spacing, origin=(0.
         add_image_view(file, fields, spacing, origin)
 
 
-def write_particle_view(path, positions: np.ndarray, radii: np.ndarray) -> None:
-    """Writes particles as the points of a `.vtkhdf` PolyData file with their `radius`.
+def add_particle_view(file, positions: np.ndarray, radii: np.ndarray, material: np.ndarray | None = None) -> None:
+    """Adds the `/VTKHDF` group through which ParaView opens particles: one vertex each, glyphs scaled by `radius`.
 
-    **Arguments:** `positions`, (n, 3) in m; `radii`, (n,) in m.
+    **Arguments:** `file`, an open HDF5 file; `positions`, (n, 3) in m; `radii`, (n,) in m; `material`, (n,) numbers.
+    **Source:** VTK documentation, VTKHDF file format, PolyData.
     """
-    import h5py
-
     points = np.asarray(positions, dtype=np.float64)
     count = len(points)
+    view = _vtk_group(file, "PolyData")
+    view.create_dataset("NumberOfPoints", data=np.array([count], dtype=np.int64))
+    view.create_dataset("Points", data=points)
+    for name in ("Vertices", "Lines", "Polygons", "Strips"):
+        cells = view.create_group(name)
+        number = count if name == "Vertices" else 0
+        cells.create_dataset("NumberOfCells", data=np.array([number], dtype=np.int64))
+        cells.create_dataset("NumberOfConnectivityIds", data=np.array([number], dtype=np.int64))
+        cells.create_dataset("Connectivity", data=np.arange(number, dtype=np.int64))
+        cells.create_dataset("Offsets", data=np.arange(number + 1, dtype=np.int64))
+    data = view.create_group("PointData")
+    data.create_dataset("radius", data=np.asarray(radii, dtype=np.float64))
+    if material is not None:
+        data.create_dataset("material", data=np.asarray(material, dtype=np.int32))
+
+
+def write_particle_view(path, positions: np.ndarray, radii: np.ndarray, material: np.ndarray | None = None) -> None:
+    """Writes particles alone as a `.vtkhdf` file; arguments as in [`add_particle_view`][]."""
+    import h5py
+
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        view = _vtk_group(file, "PolyData")
-        view.create_dataset("NumberOfPoints", data=np.array([count], dtype=np.int64))
-        view.create_dataset("Points", data=points)
-        for name in ("Vertices", "Lines", "Polygons", "Strips"):
-            cells = view.create_group(name)
-            number = count if name == "Vertices" else 0
-            cells.create_dataset("NumberOfCells", data=np.array([number], dtype=np.int64))
-            cells.create_dataset("NumberOfConnectivityIds", data=np.array([number], dtype=np.int64))
-            cells.create_dataset("Connectivity", data=np.arange(number, dtype=np.int64))
-            cells.create_dataset("Offsets", data=np.arange(number + 1, dtype=np.int64))
-        view.create_group("PointData").create_dataset("radius", data=np.asarray(radii, dtype=np.float64))
+        add_particle_view(file, positions, radii, material)
 
 
 @contextlib.contextmanager

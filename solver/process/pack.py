@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from microstructure.blend import Blend, Draws, Particles, areal_loading, depths, draw, material_of, radii
+from microstructure.blend import Blend, Draws, depths, draw, material_of, radii
 from microstructure.checks import require
 from microstructure.packing import Packing, solid_fraction
+from microstructure.particles import Particles, areal_loading
 from solver.numerics.solution import Result, Solution
 from solver.process.overlaps import near_pairs, separate
 
@@ -118,7 +119,7 @@ def packed_film(key, blend: Blend, particles: int, target: Target, method: Packe
 
     **Arguments:** `key`, of `jax.random`.
 
-    **Returns:** a `Solution` with [`microstructure.blend.Particles`][]; `jammed` when they do not fit. `draws`,
+    **Returns:** a `Solution` with [`microstructure.particles.Particles`][]; `jammed` when they do not fit. `draws`,
     `overlap` (largest, over the reduced radius), `fraction`, `areal_loading` and `steps` are in its stats.
     """
     drawing, placing = jax.random.split(key)

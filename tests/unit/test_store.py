@@ -128,6 +128,13 @@ def test_particle_view_holds_one_vertex_a_particle(tmp_path):
         assert list(file["VTKHDF/Vertices/Offsets"]) == [0, 1, 2, 3]
         assert list(file["VTKHDF/PointData/radius"]) == [1.0, 2.0, 3.0]
         assert list(file["VTKHDF/Polygons/Offsets"]) == [0]
+        assert "material" not in file["VTKHDF/PointData"]
+    particles = {"positions": np.ones((2, 3)), "radii": np.ones(2), "material": np.array([0, 1])}
+    store.write(tmp_path / "p.h5", {"x": 1.0}, particles=particles)
+    with h5py.File(tmp_path / "p.h5") as file:
+        assert file["VTKHDF"].attrs["Type"] == b"PolyData"
+        assert list(file["VTKHDF/PointData/material"]) == [0, 1]
+    assert store.read(tmp_path / "p.h5") == {"x": 1.0}
 
 
 class _State(eqx.Module):
