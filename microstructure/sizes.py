@@ -47,7 +47,9 @@ class LogNormal(eqx.Module):
     def quantile(self, u: Float[Array, " n"]) -> Float[Array, " n"]:
         """The radius, m, below which the share `u` of the particles lies."""
         sigma, low, high = self._cut()
-        return self.median * jnp.exp(sigma * ndtri(low + (high - low) * u))
+        # A cut far out in the tail leaves a share that rounds to 0 or 1, whose probit is infinite.
+        ends = jnp.log(jnp.stack([self.smallest, self.largest])) / sigma
+        return self.median * jnp.exp(sigma * jnp.clip(ndtri(low + (high - low) * u), ends[0], ends[1]))
 
     def share_below(self, radius: Float[Array, " n"]) -> Float[Array, " n"]:
         """The share of the particles that is smaller than `radius`, m."""
@@ -312,7 +314,7 @@ def _inverse(function, target, knots):
     rise = values[i] - values[i - 1]
     start = low + (high - low) * jnp.clip((at - values[i - 1]) / jnp.where(rise > 0, rise, 1), 0, 1)
     found = lax.fori_loop(0, 6, lambda _, x: jnp.clip(lax.stop_gradient(step(x, at)), low, high), start)
-    return step(lax.stop_gradient(found), target)
+    return jnp.clip(step(lax.stop_gradient(found), target), low, high)
 
 
 @eqx.filter_jit

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from microstructure.checks import require
-from solver.numerics.solution import Result, Solution
+from solver.numerics.solution import Result, Solution, SolveError
 from solver.process.overlaps import Overlaps, pair_overlaps, push, separate
 
 
@@ -112,6 +112,19 @@ class _Search:
         return solution.value / side, float(pressure), int(bears.sum()), held
 
 
+def _loaded(search: _Search, fraction, last, estimate, force_power):
+    """The minimum at a solid fraction, or nearer to the last one under load where all contacts are lost there."""
+    for _ in range(40):
+        excess = max(fraction - estimate, 1e-9) if estimate is not None else 0.03
+        positions, *found = search.minimum(fraction, search.method.precision * (0.3 * excess) ** force_power)
+        if found[1] > 0:
+            search.positions = positions
+            return fraction, *found
+        # Below jamming: half way back, or up where there was no load yet.
+        fraction = 0.5 * (fraction + last[0]) if last else fraction + 0.02
+    return None
+
+
 def jam(key, radii: Float[Array, " n"], method: Jamming | None = None) -> Solution:
     """Quenches spheres from random positions above jamming and decompresses them to it.
 
@@ -133,33 +146,29 @@ def jam(key, radii: Float[Array, " n"], method: Jamming | None = None) -> Soluti
     search = _Search(radii / unit, np.asarray(jax.random.uniform(key, (radii.size, 3))), method)
     force_power = 1.5 if method.hertzian else 1.0
 
-    def tolerance(excess):
-        return method.precision * (0.3 * excess) ** force_power
-
-    last, rows, result = None, [], Result.successful
-    fraction, estimate = method.start, None
+    last, rows, result, estimate = None, [], Result.successful, None
     for target in (None, None, *method.excess):
-        if target is not None:
-            fraction = estimate + target
-        above = fraction - (estimate or fraction - 0.03)
-        for _ in range(40):
-            positions, pressure, contacts, held = search.minimum(fraction, tolerance(max(above, 1e-9)))
-            if contacts > 0:
+        for _ in range(6 if bool(result == Result.successful) else 0):
+            if target is not None:
+                fraction = estimate + target
+            else:
+                fraction = method.start if last is None else last[0] - 0.01
+            found = _loaded(search, fraction, last, estimate, force_power)
+            if found is None:
+                result = Result.max_steps
                 break
-            # Below jamming: half way back to the last minimum under load, or up where there is none yet.
-            fraction = 0.5 * (fraction + last[0]) if last else fraction + 0.02
-        else:
-            result = Result.max_steps
-            break
-        load = pressure ** (1 / force_power)
-        search.positions = positions
-        if last is not None and load < last[1]:
-            estimate = fraction - load * (last[0] - fraction) / (last[1] - load)
-        last = (fraction, load)
-        if target is None:
-            fraction = fraction - 0.01
-        else:
+            fraction, pressure, contacts, held = found
+            load = pressure ** (1 / force_power)
+            if last is not None and fraction != last[0]:
+                estimate = fraction - load * (last[0] - fraction) / (last[1] - load)
+            last = (fraction, load)
+            # Extrapolated over a large step the estimate may be off by more than the excess that is wanted.
+            if target is None or abs(fraction - estimate - target) < 0.3 * target:
+                break
+        if target is not None and bool(result == Result.successful):
             rows.append((fraction, pressure, contacts, held.sum()))
+    if not rows:
+        raise SolveError(f"Jamming: no minimum under load was found. {Result[result]}")
     fractions, pressures, contacts, held = (np.asarray(column, float) for column in zip(*rows, strict=True))
     side = unit * search.side / fractions[-1] ** (1 / 3)
     value = Jammed(

@@ -86,7 +86,8 @@ def film_box(blend: Blend, draws: Draws, target: Target):
 def place(key, blend: Blend, draws: Draws, sizes, box) -> Packing:
     """Centres at their depths and at random sideways; spheres may overlap each other but not the two planes."""
     lateral = jax.random.uniform(key, (sizes.shape[0], 2)) * box[1:]
-    depth = sizes + depths(blend, draws, sizes) * (box[0] - 2 * sizes)
+    # Those that belong to the first or last radius of the film touch its planes, as the first layer of a packing does.
+    depth = jnp.clip(depths(blend, draws, sizes) * box[0], sizes, box[0] - sizes)
     return Packing(jnp.concatenate([depth[:, None], lateral], axis=1), sizes, box)
 
 
