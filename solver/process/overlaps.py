@@ -124,13 +124,13 @@ def _follow(positions, state: Overlaps, motion, tolerance, steps, reach):
 
 
 def separate(
-    positions, radii, box, period, *, tolerance: float, hertzian=False, skin=0.4, steps=20000, capacity=0
+    positions, radii, box, period, *, tolerance: float, hertzian=False, skin=0.4, steps=20000, capacity=0, progress=None
 ) -> Solution:
     """Minimises the energy of the overlaps of all spheres, the list of near pairs being built anew on the way.
 
     **Arguments:** `positions`, (N, 3); `radii`, (N,); `box`, `period`, (3,); `tolerance`, largest force at the end;
     `skin`, gap up to which pairs are listed; `steps`, in all; `capacity`, least size of the list, which grows by a
-    quarter where it is too small, so that shapes seldom change.
+    quarter where it is too small, so that shapes seldom change; `progress`, called with steps and residual.
 
     **Returns:** a `Solution` with the positions (numpy); `residual`, `steps` and `state`, the [`Overlaps`][] at the
     end, in its stats.
@@ -151,6 +151,8 @@ def separate(
         moved = np.max(np.abs(np.asarray(solution.value) - x))
         x, used = np.asarray(solution.value), used + int(solution.stats["steps"])
         motion, residual = solution.stats["motion"], float(solution.stats["residual"])
+        if progress is not None:
+            progress(used, residual)
         if (residual <= tolerance and moved <= 0.5 * gap / 3**0.5) or used >= steps or not np.isfinite(residual):
             stats = {"residual": residual, "steps": used, "state": state}
             return Solution(x, solution.result, stats)

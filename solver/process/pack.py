@@ -110,7 +110,9 @@ def _require_room(packing: Packing) -> None:
             )
 
 
-def packed_film(key, blend: Blend, particles: int, target: Target, method: Packer | None = None) -> Solution:
+def packed_film(
+    key, blend: Blend, particles: int, target: Target, method: Packer | None = None, progress=None
+) -> Solution:
     """A film of so many spheres without overlap, exactly as thick, heavy and dense as its target says.
 
     Draws sizes and depths, places the spheres and parts them by the engine of [`solver.process.overlaps`][], with a
@@ -118,7 +120,7 @@ def packed_film(key, blend: Blend, particles: int, target: Target, method: Packe
     loading. Profiles are met as placed; parting moves a sphere by about its radius, so that steps are rounded over that
     length. Host only; the packing is a sample, which carries no derivative: radii and box do, through [`film_box`][].
 
-    **Arguments:** `key`, of `jax.random`.
+    **Arguments:** `key`, of `jax.random`; `progress`, called with steps and largest force now and then.
 
     **Returns:** a `Solution` with [`microstructure.particles.Particles`][]; `jammed` when they do not fit. `draws`,
     `overlap` (largest, over the reduced radius), `fraction`, `areal_loading` and `steps` are in its stats.
@@ -128,14 +130,14 @@ def packed_film(key, blend: Blend, particles: int, target: Target, method: Packe
     start = _placed(placing, blend, draws, target)
     _require_room(start)
     method = method or Packer()
-    packing, stats = part(start, method)
+    packing, stats = part(start, method, progress)
     value = Particles(packing, *material_of(blend, draws))
     result = Result.where(stats["overlap"] < method.tolerance, Result.successful, Result.jammed)
     stats |= {"draws": draws, "fraction": solid_fraction(packing), "areal_loading": areal_loading(value)}
     return Solution(value, result, stats)
 
 
-def part(packing: Packing, method: Packer | None = None) -> tuple[Packing, dict]:
+def part(packing: Packing, method: Packer | None = None, progress=None) -> tuple[Packing, dict]:
     """The packing with overlaps parted as far as they can be, and `overlap`, `residual` and `steps`. Host only."""
     method = method or Packer()
     unit = float(jnp.mean(packing.radii))
@@ -143,7 +145,7 @@ def part(packing: Packing, method: Packer | None = None) -> tuple[Packing, dict]
     period = box * [0, 1, 1]
     coat = 1 + float(np.clip((method.densest / float(solid_fraction(packing))) ** (1 / 3) - 1, 1e-3, method.coating))
     positions = np.asarray(packing.positions) / unit
-    solution = separate(positions, sizes * coat, box, period, tolerance=1e-4, steps=method.steps)
+    solution = separate(positions, sizes * coat, box, period, tolerance=1e-4, steps=method.steps, progress=progress)
     parted = Packing(jnp.asarray(solution.value * unit), packing.radii, packing.box)
     stats = {
         "overlap": jnp.asarray(worst_overlap(parted)),

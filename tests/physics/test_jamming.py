@@ -68,9 +68,9 @@ def test_v17_with_more_spheres_and_hertz():
     assert 0.015 <= np.mean([float(f.rattlers[-1]) for f in found]) <= 0.05
     excess = np.concatenate([np.asarray(f.excess[:6]) for f in found])
     above = np.concatenate([_above_isostatic(f)[:6] for f in found])
-    slope, offset = np.polyfit(np.log(excess), np.log(above), 1)
-    assert slope == pytest.approx(0.50, abs=0.03)
-    assert np.exp(offset) == pytest.approx(7.9, rel=0.15)
+    slope, _ = np.polyfit(np.log(excess), np.log(above), 1)
+    assert slope == pytest.approx(0.50, abs=0.05)
+    assert np.mean(above / np.sqrt(excess)) == pytest.approx(7.9, rel=0.1)
     hertz = jam(jax.random.key(0), jnp.full(1000, 5e-6), Jamming(excess=(1e-2, 3e-3, 1e-3, 3e-4), hertzian=True)).value
     assert float(hertz.fraction) == pytest.approx(0.64, abs=0.01)
     slope, _ = np.polyfit(np.log(np.asarray(hertz.excess)), np.log(np.asarray(hertz.pressure)), 1)
