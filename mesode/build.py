@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 
 from mesode import plan, size_plan
@@ -38,7 +39,8 @@ def size_of(job: Job) -> Distribution:
     parts = [(distribution_of(job, section), share) for section, share in size_plan.sections(job)]
     if len(parts) == 1:
         return parts[0][0]
-    return Mixture(tuple(part for part, _ in parts), jnp.stack([share / moment(part, 3) for part, share in parts]))
+    mean_of = jax.jit(moment, static_argnums=1)
+    return Mixture(tuple(part for part, _ in parts), jnp.stack([share / mean_of(part, 3) for part, share in parts]))
 
 
 def blend_of(job: Job) -> Blend:

@@ -50,12 +50,16 @@ def _mean_volume(job: Job, section: str) -> float:
 
 
 def largest_radius(job: Job) -> float:
-    """The largest radius, m, that the stratified draws of the job can give; of shares by volume nearly so."""
+    """The largest radius, m, that the stratified draws of the job can give."""
     whole, found = mean_volume(job), []
     for section, share in sections(job):
-        count = job["grid.particles"] * share * whole / _mean_volume(job, section)
-        top = 1 - 0.02 / max(count, 1) if job[f"{section}.shares_by"] == "number" else 1 - 5e-4
-        found.append(quantile(job, section, top))
+        mean = _mean_volume(job, section)
+        tail = min(0.02 * mean / (job["grid.particles"] * share * whole), 0.5)
+        radius = quantile(job, section, 1 - tail)
+        for _ in range(8 if job[f"{section}.shares_by"] == "volume" else 0):
+            # So few of the particles hold more of the volume, as they are larger than the mean.
+            radius = quantile(job, section, 1 - min(tail * 4 / 3 * math.pi * radius**3 / mean, 0.5))
+        found.append(radius)
     return max(found)
 
 

@@ -179,16 +179,11 @@ def _per_component(blend: Blend, draws: Draws):
         start += count
 
 
-def draw(key, blend: Blend, particles: int) -> Draws:
-    """The fixed part of a sample of so many particles. Host only.
+def draw(key, blend: Blend, counts: tuple[int, ...]) -> Draws:
+    """The fixed part of a sample.
 
-    **Arguments:** `key`, of `jax.random`.
+    **Arguments:** `key`, of `jax.random`; `counts`, particles of each component, from [`component_counts`][].
     """
-    return _drawn(key, blend, component_counts(blend, particles))
-
-
-@eqx.filter_jit
-def _drawn(key, blend: Blend, counts: tuple[int, ...]) -> Draws:
     keys = jax.random.split(key, 2 * len(counts))
     size = jnp.concatenate([unit_draws(k, n) for k, n in zip(keys[::2], counts, strict=True)])
     depth = jnp.concatenate([unit_draws(k, n) for k, n in zip(keys[1::2], counts, strict=True)])

@@ -327,11 +327,19 @@ Distribution = LogNormal | Weibull | Bins | Percentiles | Mixture | ByVolume
 
 
 def moment(distribution: Distribution, power: int) -> Float[Array, ""]:
-    """The mean of radius^power over the particles, m^power, by Gauss quadrature over the quantiles."""
+    """The mean of radius^power over the particles, m^power, by Gauss quadrature over the quantiles.
+
+    Of a mixture it is the mean of its parts', and by number it is that of r^(power - 3) by volume over that of r^-3.
+    """
+    if isinstance(distribution, Mixture):
+        shares = distribution.shares / jnp.sum(distribution.shares)
+        return sum(share * moment(part, power) for share, part in zip(shares, distribution.parts, strict=True))
+    if isinstance(distribution, ByVolume):
+        return moment(distribution.shares, power - 3) / moment(distribution.shares, -3)
     width = np.diff(_EDGES)
     at = (_EDGES[:-1, None] + width[:, None] * _NODES).ravel()
     weight = (width[:, None] * _WEIGHTS).ravel()
-    return jnp.sum(jnp.asarray(weight) * distribution.quantile(jnp.asarray(at)) ** power)
+    return jnp.sum(jnp.asarray(weight) * distribution.quantile(jnp.asarray(at)) ** float(power))
 
 
 def volume_percentiles(radii: Float[Array, " n"], shares=(0.1, 0.5, 0.9)) -> Float[Array, " k"]:

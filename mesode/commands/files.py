@@ -84,7 +84,9 @@ def export(options) -> dict:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"`{folder}` is not a folder.")
     structures = run.get("structure", {})
-    stage = structures.get(options.stage) or structures.get("image") or structures.get("packed")
+    stage, of = structures.get(options.stage) or structures.get("image"), options.stage
+    if stage is None and "packed" in structures:
+        stage, of = structures["packed"], "packed"
     needs_structure = sorted(set(options.format) - {"csv"})
     if stage is None and needs_structure:
         raise ValueError(
@@ -99,7 +101,7 @@ def export(options) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in dict.fromkeys(options.format):
-        written += makers[name](folder, run, stage, options.stage)
+        written += makers[name](folder, run, stage, of)
     for path in written:
         log(f"wrote {path}", quiet=options.quiet)
     return {"files": written}

@@ -48,13 +48,13 @@ class _Progress:
 def _pack(job, progress):
     import jax
 
-    from mesode.build import blend_of, recipe_of
+    from mesode.build import blend_of
     from solver.numerics.solution import Result
     from solver.process.pack import Target, packed_film
 
-    recipe = recipe_of(job)
-    loading = recipe.areal_loading * recipe.mass_fractions[0]
-    target = Target(thickness=recipe.dried_thickness, areal_loading=loading)
+    loading = job.si("recipe.areal_loading_mg_cm2")
+    thickness = loading / plan.volume_fractions(job)["density"] / (1 - job["recipe.dried_porosity"])
+    target = Target(thickness=thickness, areal_loading=loading * job["recipe.composition.active"])
     key = jax.random.key(job["run.seed"])
     film = packed_film(key, blend_of(job), job["grid.particles"], target, progress=progress)
     progress.close()
@@ -112,8 +112,9 @@ def _write(output, job, particles, figures) -> None:
 
     from mesode import record
     from microstructure import store
+    from microstructure.packing import wrapped
 
-    packing, names = particles.packing, [m["name"] for m in figures["materials"]]
+    packing, names = wrapped(particles.packing), [m["name"] for m in figures["materials"]]
     arrays = {"positions": packing.positions, "radii": packing.radii, "material": particles.material}
     arrays = {name: np.asarray(value) for name, value in arrays.items()}
     packed = arrays | {"box": np.asarray(packing.box), "densities_kg_m3": np.asarray(particles.densities)}

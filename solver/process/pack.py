@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from microstructure.blend import Blend, Draws, depths, draw, material_of, radii
+from microstructure.blend import Blend, Draws, component_counts, depths, draw, material_of, radii
 from microstructure.checks import require
 from microstructure.packing import Packing, solid_fraction
 from microstructure.particles import Particles, areal_loading
@@ -92,8 +92,11 @@ def place(key, blend: Blend, draws: Draws, sizes, box) -> Packing:
 
 
 @eqx.filter_jit
-def _placed(key, blend, draws, target):
-    return place(key, blend, draws, *film_box(blend, draws, target))
+def _placed(key, blend: Blend, counts: tuple[int, ...], target: Target):
+    """Draws and starting packing, in one piece so that sizes are compiled once."""
+    drawing, placing = jax.random.split(key)
+    draws = draw(drawing, blend, counts)
+    return draws, place(placing, blend, draws, *film_box(blend, draws, target))
 
 
 def _require_room(packing: Packing) -> None:
@@ -125,9 +128,7 @@ def packed_film(
     **Returns:** a `Solution` with [`microstructure.particles.Particles`][]; `jammed` when they do not fit. `draws`,
     `overlap` (largest, over the reduced radius), `fraction`, `areal_loading` and `steps` are in its stats.
     """
-    drawing, placing = jax.random.split(key)
-    draws = draw(drawing, blend, particles)
-    start = _placed(placing, blend, draws, target)
+    draws, start = _placed(key, blend, component_counts(blend, particles), target)
     _require_room(start)
     method = method or Packer()
     packing, stats = part(start, method, progress)
