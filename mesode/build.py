@@ -3,13 +3,16 @@
 import math
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 
-from mesode import plan
+from mesode import plan, size_plan
 from mesode.job import Job
 from mesode.keys import PARTS
+from microstructure.blend import Blend, Component, Profile
 from microstructure.recipe import Recipe
-from microstructure.sizes import LogNormal
+from microstructure.sizes import ByVolume, Distribution, LogNormal, Mixture, Percentiles, Weibull, moment
+from microstructure.units import um
 from solver.cell.performance import Densities
 from solver.handover import CellDesign, PhaseProperties
 from solver.particles.bond import Binder
@@ -18,12 +21,63 @@ from solver.pipeline import Methods
 from solver.transport.conduct import Conduction
 
 
+def distribution_of(job: Job, section: str) -> Distribution:
+    """The distribution of radii, by number, that a section of a job describes."""
+    kind = job[f"{section}.kind"]
+    if kind == "weibull":
+        found = Weibull(job.si(f"{section}.scale_radius_um"), float(job[f"{section}.shape"]))
+    elif kind == "percentiles":
+        radii = 0.5 * um * jnp.asarray([float(d) for d in job[f"{section}.diameters_um"]])
+        found = Percentiles(radii, [float(s) for s in job[f"{section}.diameter_shares"]])
+    else:
+        found = LogNormal(job.si(f"{section}.median_radius_um"), math.exp(job[f"{section}.sigma"]))
+    return ByVolume(found) if job[f"{section}.shares_by"] == "volume" else found
+
+
+def size_of(job: Job) -> Distribution:
+    """The distribution of all radii of a job: of two kinds of particles, mixed by their numbers."""
+    parts = [(distribution_of(job, section), share) for section, share in size_plan.sections(job)]
+    if len(parts) == 1:
+        return parts[0][0]
+    mean_of = jax.jit(moment, static_argnums=1)
+    return Mixture(tuple(part for part, _ in parts), jnp.stack([share / mean_of(part, 3) for part, share in parts]))
+
+
+def blend_of(job: Job) -> Blend:
+    """The particles of a job, each kind with its sizes, its material and its place through the thickness."""
+    names = [job["recipe.active_material"], plan.second_material(job)]
+    material = [0, int(names[0] != names[1])]
+    growth = _profile(job["grading.size"])
+    kinds = zip(size_plan.sections(job), names, material, ("amount", "second_amount"), strict=False)
+    return Blend(
+        tuple(
+            Component(
+                distribution_of(job, section),
+                plan.density(job, name),
+                float(share),
+                number,
+                amount=_profile(job[f"grading.{amount}"]),
+                growth=growth,
+            )
+            for (section, share), name, number, amount in kinds
+        )
+    )
+
+
+def _profile(values) -> Profile:
+    """A profile through evenly spaced depths; a single number is constant."""
+    values = [float(v) for v in values]
+    return Profile(values if len(values) > 1 else 2 * values)
+
+
 def recipe_of(job: Job) -> Recipe:
     """The recipe of a job, in SI units."""
     return Recipe(
-        size=LogNormal(job.si("recipe.size.median_radius_um"), math.exp(job["recipe.size.sigma"])),
+        size=size_of(job),
         composition=jnp.asarray([float(job[f"recipe.composition.{part}"]) for part in PARTS]),
-        densities=jnp.asarray([plan.density(job, job[f"recipe.{part}_material"]) for part in PARTS]),
+        densities=jnp.asarray(
+            [plan.active_density(job), *(plan.density(job, job[f"recipe.{part}_material"]) for part in PARTS[1:])]
+        ),
         areal_loading=job.si("recipe.areal_loading_mg_cm2"),
         gap=job.si("calendering.gap_um"),
         dried_porosity=float(job["recipe.dried_porosity"]),

@@ -186,6 +186,15 @@ def _add_jobs(commands) -> None:
     )
     _job_options(check)
     check.add_argument("--keys", action="store_true", help="print the table of all keys instead")
+    generate = _command(
+        commands,
+        "generate",
+        "generate:generate",
+        "pack the particles of a recipe, as the dried film holds them",
+        "mesode generate my_job.toml --set grid.particles=5000 --output packing.h5",
+    )
+    _job_options(generate)
+    generate.add_argument("--output", metavar="FILE.h5", help="packing file to write (default: mesode_packing.h5)")
     gradient = _command(
         commands,
         "gradient",
@@ -287,7 +296,7 @@ def _add_files(commands) -> None:
     export.add_argument(
         "--format",
         nargs="+",
-        choices=("vtkhdf", "vtu", "stl", "tiff", "lammps", "xyz", "csv"),
+        choices=("vtkhdf", "vtu", "stl", "tiff", "lammps", "lammps-data", "xyz", "csv"),
         default=["vtkhdf", "csv"],
         help="what to write",
     )

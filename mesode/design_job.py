@@ -15,6 +15,7 @@ from mesode.build import methods_of, recipe_of
 from mesode.job import Job, JobError
 from mesode.keys import BY_PATH
 from mesode.record import Stage
+from microstructure.sizes import ByVolume, Mixture
 from solver.numerics.solution import SolveError
 from solver.transport.conduct import for_gradients
 
@@ -22,12 +23,19 @@ GRADIENT_COST = 2.5  # of a value and gradient with its sample, in values with t
 HELD = 0.02  # of its range, within which a variable counts as held by its bound
 UNSEEN = 1_000_000  # added to the seed of the job for the packings on which a result is judged
 
+
+def _first_log_normal(size):
+    """The distribution of the first kind of particles, inside what counts it by volume or mixes it."""
+    size = size.parts[0] if isinstance(size, Mixture) else size
+    return size.shares if isinstance(size, ByVolume) else size
+
+
 PLACES = {
     "recipe.areal_loading_mg_cm2": Leaf(lambda r: r.areal_loading),
     "recipe.composition.active": Fraction(0),
     "recipe.composition.carbon": Fraction(1),
     "recipe.composition.binder": Fraction(2),
-    "recipe.size.median_radius_um": Leaf(lambda r: r.size.median),
+    "recipe.size.median_radius_um": Leaf(lambda r: _first_log_normal(r.size).median),
     "drying.evaporation_flux_g_m2_s": Leaf(lambda r: r.evaporation),
     "calendering.gap_um": Leaf(lambda r: r.gap),
     "electrolyte.concentration_mol_m3": Leaf(lambda r: r.salt),

@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 
-from mesode.keys import BY_PATH, KEYS, MATERIAL_BY_NAME, SECTIONS, VARIABLES, Key
+from mesode.keys import BY_PATH, KEYS, MATERIAL_BY_NAME, SECTIONS, SIZE_KINDS, VARIABLES, Key
 
 COMPOSITION_TOLERANCE = 1e-6
 
@@ -150,6 +150,7 @@ def _check_together(values, given, places, materials, variables, source, errors)
     labels = [values[f"image.labels.{name}"] for name in ("pore", "active", "binder")]
     if len(set(labels)) < 3:
         errors.append(f"{source}: The labels in [image.labels] must differ, but {labels} were given.")
+    _check_sizes(values, given, places, variables, source, errors)
     for path in values["gradient.variables"]:
         if path not in VARIABLES:
             errors.append(f"{places.get('gradient.variables', source)}: {_no_variable(path)}")
@@ -158,6 +159,38 @@ def _check_together(values, given, places, materials, variables, source, errors)
             errors.append(
                 f"{source}: The start `{path}` = {values[path]:g} must lie within its bounds {lower:g} to {upper:g}."
             )
+
+
+def _check_sizes(values, given, places, variables, source, errors) -> None:
+    """What the keys of the distributions and of grading must fulfil together."""
+    for section in ("recipe.size", "recipe.second.size"):
+        kind = values[f"{section}.kind"]
+        for other, names in SIZE_KINDS.items():
+            for path in (f"{section}.{name}" for name in names if other != kind):
+                if path in given and values[path] != BY_PATH[path].default:
+                    errors.append(f"{places[path]}: `{path}` has no effect, because `{section}.kind` is {kind}.")
+        diameters, shares = values[f"{section}.diameters_um"], values[f"{section}.diameter_shares"]
+        where = places.get(f"{section}.diameters_um", places.get(f"{section}.diameter_shares", source))
+        if len(diameters) != len(shares) or len(shares) < 2:
+            errors.append(
+                f"{where}: `diameters_um` and `diameter_shares` of [{section}] must be lists of one length, at least "
+                f"2, but have {len(diameters)} and {len(shares)} entries."
+            )
+        elif any(b <= a for row in (diameters, shares) for a, b in zip(row, row[1:], strict=False)):
+            errors.append(f"{where}: `diameters_um` and `diameter_shares` of [{section}] must increase.")
+    if not values["recipe.second.volume_share"]:
+        idle = [p for p in given if p.startswith("recipe.second.") or p == "grading.second_amount"]
+        errors += [
+            f"{places[p]}: `{p}` has no effect without `recipe.second.volume_share`."
+            for p in sorted(idle)
+            if values[p] != BY_PATH[p].default
+        ]
+    for path in ("grading.amount", "grading.second_amount"):
+        if not max(values[path]):
+            errors.append(f"{places.get(path, source)}: `{path}` must be positive somewhere, but is zero everywhere.")
+    median = "recipe.size.median_radius_um"
+    if values["recipe.size.kind"] != "log-normal" and median in (*variables, *values["gradient.variables"]):
+        errors.append(f"{source}: `{median}` is a variable only where `recipe.size.kind` is log-normal.")
 
 
 def _take_material(path, value, where, materials, errors) -> None:

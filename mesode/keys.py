@@ -51,7 +51,7 @@ EFFECT = {
     ),
 }
 # Sections that mean nothing where the structure comes from an image.
-RECIPE_SECTIONS = ("recipe.size", "drying", "calendering", "grid")
+RECIPE_SECTIONS = ("recipe.size", "recipe.second", "recipe.second.size", "grading", "drying", "calendering", "grid")
 RECIPE_KEYS = ("recipe.areal_loading_mg_cm2", "recipe.dried_porosity", "recipe.solids_content")
 
 OBJECTIVES = (
@@ -63,6 +63,36 @@ OBJECTIVES = (
     "average_voltage_V",
 )
 
+# Which keys of a distribution of sizes say what each kind is.
+SIZE_KINDS = {
+    "log-normal": ("median_radius_um", "sigma"),
+    "weibull": ("scale_radius_um", "shape"),
+    "percentiles": ("diameters_um", "diameter_shares"),
+}
+
+
+def _size(section: str, variable: bool) -> tuple[Key, ...]:
+    return (
+        Key(section, "kind", "str", "log-normal", "distribution of the radii", choices=tuple(SIZE_KINDS)),
+        Key(section, "shares_by", "str", "number", "what its shares count", choices=("number", "volume")),
+        _number(section, "median_radius_um", 3.0, 0.2, 20.0, "um", units.um, "median particle radius", variable),
+        _number(section, "sigma", 0.30, 0.0, 0.60, "", 1.0, "standard deviation of the logarithm of the radius"),
+        _number(section, "scale_radius_um", 3.4, 0.2, 20.0, "um", units.um, "radius that 36.8 % exceed, Weibull"),
+        _number(section, "shape", 3.5, 0.5, 20.0, "", 1.0, "of a Weibull distribution, larger is narrower"),
+        Key(
+            section,
+            "diameters_um",
+            "floats",
+            [6.0, 10.0, 16.0],
+            "tabulated percentiles: D10, D50, D90",
+            0.4,
+            80.0,
+            "um",
+        ),
+        Key(section, "diameter_shares", "floats", [0.1, 0.5, 0.9], "shares below each of the diameters", 0.0, 1.0),
+    )
+
+
 KEYS: tuple[Key, ...] = (
     _number("recipe", "areal_loading_mg_cm2", 14.0, 1.0, 60.0, "mg/cm2", units.mg_cm2, "dry coating per area", True),
     _number("recipe", "dried_porosity", 0.50, 0.40, 0.55, "", 1.0, "porosity of the film after drying"),
@@ -73,8 +103,21 @@ KEYS: tuple[Key, ...] = (
     _number("recipe.composition", "active", 0.96, 0.70, 0.995, "", 1.0, "mass fraction of active material", True),
     _number("recipe.composition", "carbon", 0.02, 0.0, 0.20, "", 1.0, "mass fraction of carbon", True),
     _number("recipe.composition", "binder", 0.02, 0.0025, 0.20, "", 1.0, "mass fraction of binder", True),
-    _number("recipe.size", "median_radius_um", 3.0, 0.2, 20.0, "um", units.um, "median particle radius", True),
-    _number("recipe.size", "sigma", 0.30, 0.0, 0.60, "", 1.0, "standard deviation of the logarithm of the radius"),
+    *_size("recipe.size", True),
+    _number("recipe.second", "volume_share", 0.0, 0.0, 0.95, "", 1.0, "of a second kind of particles"),
+    Key("recipe.second", "active_material", "str", "", "name of its material, by default that of the first"),
+    *_size("recipe.second.size", False),
+    Key(
+        "grading",
+        "amount",
+        "floats",
+        [1.0],
+        "particles at even depths from collector to separator",
+        0.0,
+        100.0,
+    ),
+    Key("grading", "second_amount", "floats", [1.0], "the same of the second kind of particles", 0.0, 100.0),
+    Key("grading", "size", "floats", [1.0], "factor on the radii from collector to separator", 0.2, 5.0),
     _number("drying", "evaporation_flux_g_m2_s", 1.0, 0.01, 20.0, "g/m2/s", units.g_m2_s, "solvent leaving", True),
     _number("calendering", "gap_um", 44.0, 5.0, 500.0, "um", units.um, "closest distance of plate and collector", True),
     _number(

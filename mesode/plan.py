@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from statistics import NormalDist
 
+from mesode import size_plan
 from mesode.job import Job, JobError
 from mesode.keys import EFFECT, PARTS, RECIPE_KEYS, RECIPE_SECTIONS
 from mesode.process import free_memory
@@ -30,10 +30,22 @@ def density(job: Job, name: str) -> float:
     return float(given)
 
 
+def active_density(job: Job) -> float:
+    """Of all the active material of a recipe, kg/m3, which may be of two kinds."""
+    second = job["recipe.second.volume_share"]
+    first = density(job, job["recipe.active_material"])
+    return (1 - second) * first + second * density(job, second_material(job)) if second else first
+
+
+def second_material(job: Job) -> str:
+    """The name of the material of the second kind of particles."""
+    return job["recipe.second.active_material"] or job["recipe.active_material"]
+
+
 def volume_fractions(job: Job) -> dict[str, float]:
     """Volume fractions of the dry solid: active, carbon, binder; and `density`, kg/m3, of the solid."""
-    names = {part: job[f"recipe.{part}_material"] for part in PARTS}
-    volumes = {part: job[f"recipe.composition.{part}"] / density(job, name) for part, name in names.items()}
+    densities = {part: density(job, job[f"recipe.{part}_material"]) for part in PARTS} | {"active": active_density(job)}
+    volumes = {part: job[f"recipe.composition.{part}"] / densities[part] for part in PARTS}
     total = math.fsum(volumes.values())
     return {part: v / total for part, v in volumes.items()} | {"density": 1.0 / total}
 
@@ -42,10 +54,9 @@ def plan(job: Job) -> dict:
     """Sizes, resolution and memory of a recipe job, in the units of the names."""
     solid = volume_fractions(job)
     thickness = job.si("recipe.areal_loading_mg_cm2") / solid["density"]
-    gap, median = job.si("calendering.gap_um"), job.si("recipe.size.median_radius_um")
-    particle = 4 / 3 * math.pi * median**3 * math.exp(4.5 * job["recipe.size.sigma"] ** 2)
-    side = math.sqrt(job["grid.particles"] * particle / (thickness * solid["active"]))
-    largest = largest_radius(job)
+    gap, median = job.si("calendering.gap_um"), size_plan.median_radius(job)
+    side = math.sqrt(job["grid.particles"] * size_plan.mean_volume(job) / (thickness * solid["active"]))
+    largest = size_plan.largest_radius(job)
     nx, ny, nz = job["grid.shape"]
     voxels = [gap / nx, side / ny, side / nz]
     return {
@@ -62,19 +73,13 @@ def plan(job: Job) -> dict:
     }
 
 
-def largest_radius(job: Job) -> float:
-    """The largest radius, m, that the stratified draws of the job can give."""
-    spread, count = job["recipe.size.sigma"], job["grid.particles"]
-    low, high = (NormalDist().cdf(math.log(cut) / max(spread, 1e-9)) for cut in (0.3, 3.0))  # where sizes are cut
-    top = low + (high - low) * (1 - 0.02 / count)
-    return job.si("recipe.size.median_radius_um") * math.exp(spread * NormalDist().inv_cdf(min(top, 1 - 1e-12)))
-
-
 def material_errors(job: Job) -> list[str]:
     """A sentence for each key of a material that the recipe uses and that has no effect in its role."""
     errors = []
     for name, fields in job.materials.items():
         roles = [part for part in PARTS if job[f"recipe.{part}_material"] == name]
+        if job["recipe.second.volume_share"] and second_material(job) == name and "active" not in roles:
+            roles.append("active")
         allowed = {key for role in roles for key in EFFECT[role]}
         errors += [
             f"`{key}` of [material.{name}] has no effect on the {' and '.join(roles)} material of a recipe; it takes "
@@ -126,10 +131,36 @@ def require_possible(job: Job, found: Mapping | None = None) -> dict:
             f"across, which need {2.1 * largest:.3g} um; use more `grid.particles`, or a smaller "
             "`recipe.size.median_radius_um`, `recipe.size.sigma` or `recipe.areal_loading_mg_cm2`."
         )
+    if job["recipe.second.volume_share"] and second_material(job) != job["recipe.active_material"]:
+        errors.append(
+            "A second active material can be packed (`mesode generate`), but a cell is computed with one only; leave "
+            "out `recipe.second.active_material`."
+        )
+    graded = sorted(path for path in job.given if path.startswith("grading.") and len(set(job[path])) > 1)
+    if graded:
+        errors.append(f"A graded film can be packed only (`mesode generate`); leave out {', '.join(graded)}.")
     errors += [*material_errors(job), *memory_errors(found["memory_GiB"])]
     if errors:
         raise JobError([f"{job.source}: {e}" for e in errors])
     return dict(found)
+
+
+def require_packing(job: Job) -> dict:
+    """The plan of a packing that can be made; a `JobError` with every reason why it cannot."""
+    found, errors = plan(job), []
+    needed = {"dried film": found["dried_thickness_um"], "piece of electrode": found["lateral_size_um"]}
+    for (what, size), factor, word in zip(needed.items(), (1.0, 2.1), ("thick", "wide"), strict=True):
+        if size < factor * found["largest_diameter_um"]:
+            errors.append(
+                f"The {what} would be {size:.3g} um {word}, too little for particles of up to "
+                f"{found['largest_diameter_um']:.3g} um across; use smaller or more particles (`recipe.size`, "
+                "`grid.particles`) or a higher `recipe.areal_loading_mg_cm2`."
+            )
+    needed = (BASE_BYTES + 4e3 * job["grid.particles"]) / 2**30
+    errors += [*material_errors(job), *memory_errors(needed)]
+    if errors:
+        raise JobError([f"{job.source}: {e}" for e in errors])
+    return {key: found[key] for key in ("dried_thickness_um", "lateral_size_um", "largest_diameter_um")}
 
 
 def memory_errors(needed_gib: float) -> list[str]:

@@ -12,6 +12,7 @@ from mesode import process, record
 from mesode.job import Job
 from mesode.report import write_report
 from microstructure import store
+from microstructure.packing import Packing, wrapped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,14 +81,17 @@ def assemble(job: Job, results: Sequence[dict], chain: Chain) -> dict:
 
 
 def write_run(output: pathlib.Path, run: Mapping) -> pathlib.Path:
-    """Writes the run file, with the last structure as its ParaView view, and the report beside it."""
+    """Writes the run file, with voxels and particles of the last structure for ParaView, and the report beside it."""
     structure = run.get("structure", {})
     shown = structure.get("calendered") or structure.get("image")
-    image = None
+    image = particles = None
     if shown:
         fields = {k.removeprefix("fractions_"): v for k, v in shown.items() if k.startswith("fractions_")}
         image = {"fields": fields, "spacing": shown["spacing_m"]}
-    store.write(output, run, image=image)
+        if "positions" in shown:
+            folded = wrapped(Packing(shown["positions"], shown["radii"], shown["box"]))
+            particles = {"positions": folded.positions, "radii": folded.radii}
+    store.write(output, run, image=image, particles=particles)
     report = output.with_suffix(".html")
     write_report(output, report)
     return report

@@ -1,4 +1,4 @@
-"""Meshes out through meshio: voxels as VTU hexahedra, particles and interfaces as STL; particle lists as text."""
+"""Meshes out through meshio: voxels as VTU hexahedra, particles and interfaces as STL."""
 
 import contextlib
 import io
@@ -167,37 +167,3 @@ def write_particles(path, positions: np.ndarray, radii: np.ndarray, level: int =
     every = positions[:, None, :] + radii[:, None, None] * points
     shift = np.arange(len(radii))[:, None, None] * len(points)
     write_triangles(path, every.reshape(-1, 3), (triangles + shift).reshape(-1, 3))
-
-
-def write_lammps_dump(path, positions: np.ndarray, radii: np.ndarray, box: np.ndarray) -> None:
-    """Writes particles as a LAMMPS text dump, lengths in m, periodic along axes 1 and 2.
-
-    **Arguments:** `positions`, (n, 3); `radii`, (n,); `box`, (3,), edge lengths.
-    """
-    bounds = "\n".join(f"0 {float(edge):.12g}" for edge in box)
-    rows = [
-        f"{i + 1} 1 {x:.12g} {y:.12g} {z:.12g} {r:.12g}"
-        for i, ((x, y, z), r) in enumerate(zip(_folded(positions, box), np.asarray(radii), strict=True))
-    ]
-    head = f"ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n{len(rows)}\nITEM: BOX BOUNDS ff pp pp\n{bounds}\n"
-    with atomic(path) as temporary:
-        temporary.write_text(head + "ITEM: ATOMS id type x y z radius\n" + "\n".join(rows) + "\n")
-
-
-def write_xyz(path, positions: np.ndarray, radii: np.ndarray, box: np.ndarray) -> None:
-    """Writes particles as extended XYZ, lengths in m; arguments as in [`write_lammps_dump`][]."""
-    a, b, c = (f"{float(edge):.12g}" for edge in box)
-    head = f'Lattice="{a} 0 0 0 {b} 0 0 0 {c}" Properties=species:S:1:pos:R:3:radius:R:1 pbc="F T T"'
-    rows = [
-        f"A {x:.12g} {y:.12g} {z:.12g} {r:.12g}"
-        for (x, y, z), r in zip(_folded(positions, box), np.asarray(radii), strict=True)
-    ]
-    with atomic(path) as temporary:
-        temporary.write_text("\n".join([str(len(rows)), head, *rows]) + "\n")
-
-
-def _folded(positions, box) -> np.ndarray:
-    """The positions with axes 1 and 2 folded into the period."""
-    positions, box = np.array(positions, dtype=float), np.asarray(box, dtype=float)
-    positions[:, 1:] %= box[1:]
-    return positions

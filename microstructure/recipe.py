@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .checks import is_concrete, require
-from .sizes import Bins, LogNormal
+from .sizes import Distribution
 
 PARTS = ("active", "carbon", "binder")
 
@@ -21,7 +21,7 @@ class Recipe(eqx.Module):
     electrolyte, mol/m3.
     """
 
-    size: LogNormal | Bins
+    size: Distribution
     composition: Float[Array, "3"] = eqx.field(converter=jnp.asarray)
     densities: Float[Array, "3"] = eqx.field(converter=jnp.asarray)
     areal_loading: Float[Array, ""] = eqx.field(converter=jnp.asarray)

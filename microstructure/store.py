@@ -47,11 +47,19 @@ def atomic(path) -> Iterator[pathlib.Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write(path, tree: Mapping, *, attributes: Mapping | None = None, image: "dict | None" = None) -> None:
+def write(
+    path,
+    tree: Mapping,
+    *,
+    attributes: Mapping | None = None,
+    image: "dict | None" = None,
+    particles: "dict | None" = None,
+) -> None:
     """Writes a nested dictionary as groups and datasets, atomically.
 
     **Arguments:** `tree`, whose leaves are arrays, numbers, strings, lists of strings or `None` (left out);
-    `attributes`, strings and numbers for the root; `image`, the arguments of [`add_image_view`][] as a dictionary.
+    `attributes`, strings and numbers for the root; `image`, `particles`, the arguments of [`add_image_view`][] and
+    [`add_particle_view`][] as dictionaries: what ParaView shows of the file, as two blocks where both are given.
     """
     import h5py
 
@@ -61,8 +69,11 @@ def write(path, tree: Mapping, *, attributes: Mapping | None = None, image: "dic
             for key, value in (attributes or {}).items():
                 file.attrs[key] = value
             _write_group(file, tree)
+            blocks = _collection(file) if image is not None and particles is not None else (None, None)
             if image is not None:
-                add_image_view(file, **image)
+                add_image_view(file, **image, view=blocks[0])
+            if particles is not None:
+                add_particle_view(file, **particles, view=blocks[1])
 
 
 def _write_group(group, tree: Mapping) -> None:
@@ -98,18 +109,35 @@ def _chunks(array: np.ndarray) -> tuple[int, ...]:
     return tuple(min(edge, n) for n in array.shape)
 
 
-def add_image_view(file, fields: Mapping[str, np.ndarray], spacing, origin=(0.0, 0.0, 0.0)) -> None:
+def _collection(file) -> tuple:
+    """The `/VTKHDF` group of a file that shows voxels and particles: an empty group for each of the two blocks.
+
+    **Source:** VTK documentation, VTKHDF file format, PartitionedDataSetCollection.
+    """
+    import h5py
+
+    root = _vtk_group(file, "PartitionedDataSetCollection", minor=1)
+    assembly = root.create_group("Assembly", track_order=True)
+    blocks = []
+    for index, (name, kind) in enumerate((("voxels", "ImageData"), ("particles", "PolyData"))):
+        blocks.append(_vtk_group(root, kind, name, minor=1))
+        blocks[-1].attrs["Index"] = np.int64(index)
+        assembly[name] = h5py.SoftLink(blocks[-1].name)
+    return tuple(blocks)
+
+
+def add_image_view(file, fields: Mapping[str, np.ndarray], spacing, origin=(0.0, 0.0, 0.0), view=None) -> None:
     """Adds the `/VTKHDF` group through which ParaView opens cell fields as an image.
 
     **Arguments:** `file`, an open HDF5 file; `fields`, arrays (nx, ny, nz), or (nx, ny, nz, 3) for vectors; `spacing`,
-    three voxel edges in m; `origin`, the corner of the first voxel in m.
+    three voxel edges in m; `origin`, the corner of the first voxel in m; `view`, a group to fill instead.
     **Source:** VTK documentation, VTKHDF file format, ImageData; arrays lie there as (z, y, x).
     """
     shapes = {np.shape(field)[:3] for field in fields.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3:
         raise ValueError(f"Argument `fields` must hold volumes of one shape, but {sorted(shapes)} were given.")
     nx, ny, nz = next(iter(shapes))
-    view = _vtk_group(file, "ImageData")
+    view = _vtk_group(file, "ImageData") if view is None else view
     view.attrs["WholeExtent"] = np.array([0, nx, 0, ny, 0, nz], dtype=np.int64)  # in points: cells need 0..n
     view.attrs["Origin"] = np.asarray(origin, dtype=np.float64)
     view.attrs["Spacing"] = np.broadcast_to(np.asarray(spacing, dtype=np.float64), 3)
@@ -123,9 +151,9 @@ def add_image_view(file, fields: Mapping[str, np.ndarray], spacing, origin=(0.0,
         cells.create_dataset(name, data=array, chunks=_chunks(array), **_FILTERS)
 
 
-def _vtk_group(file, kind: str):
-    view = file.create_group("VTKHDF")
-    view.attrs["Version"] = np.array([2, 0], dtype=np.int64)
+def _vtk_group(parent, kind: str, name: str = "VTKHDF", minor: int = 0):
+    view = parent.create_group(name, track_order=True)
+    view.attrs["Version"] = np.array([2, minor], dtype=np.int64)
     view.attrs.create("Type", np.bytes_(kind), dtype=f"S{len(kind)}")
     return view
 
@@ -138,27 +166,39 @@ def write_image_view(path, fields: Mapping[str, np.ndarray], spacing, origin=(0.
         add_image_view(file, fields, spacing, origin)
 
 
-def write_particle_view(path, positions: np.ndarray, radii: np.ndarray) -> None:
-    """Writes particles as the points of a `.vtkhdf` PolyData file with their `radius`.
+def add_particle_view(
+    file, positions: np.ndarray, radii: np.ndarray, material: np.ndarray | None = None, view=None
+) -> None:
+    """Adds the `/VTKHDF` group through which ParaView opens particles: one vertex each, glyphs scaled by `radius`.
 
-    **Arguments:** `positions`, (n, 3) in m; `radii`, (n,) in m.
+    **Arguments:** `file`, an open HDF5 file; `positions`, (n, 3) in m; `radii`, (n,) in m; `material`, (n,) numbers;
+    `view`, a group to fill instead.
+    **Source:** VTK documentation, VTKHDF file format, PolyData.
     """
-    import h5py
-
     points = np.asarray(positions, dtype=np.float64)
     count = len(points)
+    view = _vtk_group(file, "PolyData") if view is None else view
+    view.create_dataset("NumberOfPoints", data=np.array([count], dtype=np.int64))
+    view.create_dataset("Points", data=points)
+    for name in ("Vertices", "Lines", "Polygons", "Strips"):
+        cells = view.create_group(name)
+        number = count if name == "Vertices" else 0
+        cells.create_dataset("NumberOfCells", data=np.array([number], dtype=np.int64))
+        cells.create_dataset("NumberOfConnectivityIds", data=np.array([number], dtype=np.int64))
+        cells.create_dataset("Connectivity", data=np.arange(number, dtype=np.int64))
+        cells.create_dataset("Offsets", data=np.arange(number + 1, dtype=np.int64))
+    data = view.create_group("PointData")
+    data.create_dataset("radius", data=np.asarray(radii, dtype=np.float64))
+    if material is not None:
+        data.create_dataset("material", data=np.asarray(material, dtype=np.int32))
+
+
+def write_particle_view(path, positions: np.ndarray, radii: np.ndarray, material: np.ndarray | None = None) -> None:
+    """Writes particles alone as a `.vtkhdf` file; arguments as in [`add_particle_view`][]."""
+    import h5py
+
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        view = _vtk_group(file, "PolyData")
-        view.create_dataset("NumberOfPoints", data=np.array([count], dtype=np.int64))
-        view.create_dataset("Points", data=points)
-        for name in ("Vertices", "Lines", "Polygons", "Strips"):
-            cells = view.create_group(name)
-            number = count if name == "Vertices" else 0
-            cells.create_dataset("NumberOfCells", data=np.array([number], dtype=np.int64))
-            cells.create_dataset("NumberOfConnectivityIds", data=np.array([number], dtype=np.int64))
-            cells.create_dataset("Connectivity", data=np.arange(number, dtype=np.int64))
-            cells.create_dataset("Offsets", data=np.arange(number + 1, dtype=np.int64))
-        view.create_group("PointData").create_dataset("radius", data=np.asarray(radii, dtype=np.float64))
+        add_particle_view(file, positions, radii, material)
 
 
 @contextlib.contextmanager

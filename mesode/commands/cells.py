@@ -34,7 +34,7 @@ def load_cell(name: str):
         return getattr(library, name.lower())(), NOMINAL_Ah[name]
     path = pathlib.Path(name)
     if path.suffix.lower() == ".json":
-        from microstructure.exchange import read_bpx
+        from microstructure.exchange.bpx import read_bpx
         from solver.cell.bpx import cell_from_bpx
 
         source = read_bpx(path)

@@ -5,6 +5,8 @@ import pathlib
 
 import numpy as np
 
+from mesode import plan
+from mesode.job import parse_job
 from mesode.process import log
 from microstructure import store
 
@@ -77,21 +79,29 @@ def export(options) -> dict:
     """Writes parts of a run file in other formats into a folder."""
     run = store.read(options.run_file)
     folder = pathlib.Path(options.output or pathlib.Path(options.run_file).with_suffix(""))
-    makers = {"vtkhdf": _vtkhdf, "vtu": _vtu, "stl": _stl, "tiff": _tiff, "csv": _csv, "lammps": _lammps, "xyz": _xyz}
+    makers = {"vtkhdf": _vtkhdf, "vtu": _vtu, "stl": _stl, "tiff": _tiff, "csv": _csv}
+    makers |= {"lammps": _lammps, "lammps-data": _lammps_data, "xyz": _xyz}
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"`{folder}` is not a folder.")
-    stage = run.get("structure", {}).get(options.stage) or run.get("structure", {}).get("image")
-    needs_structure = sorted(set(options.format) & {"vtkhdf", "vtu", "stl", "tiff", "lammps", "xyz"})
+    structures = run.get("structure", {})
+    stage, of = structures.get(options.stage) or structures.get("image"), options.stage
+    if stage is None and "packed" in structures:
+        stage, of = structures["packed"], "packed"
+    needs_structure = sorted(set(options.format) - {"csv"})
     if stage is None and needs_structure:
         raise ValueError(
             f"File `{options.run_file}` holds no {options.stage} structure, which {', '.join(needs_structure)} need."
         )
-    if stage is not None and "positions" not in stage and {"lammps", "xyz"} & set(options.format):
-        raise ValueError(f"File `{options.run_file}` holds no particles, which lammps and xyz need.")
+    lists = sorted({"lammps", "lammps-data", "xyz"} & set(options.format))
+    if stage is not None and "positions" not in stage and lists:
+        raise ValueError(f"File `{options.run_file}` holds no particles, which {' and '.join(lists)} need.")
+    voxels = sorted({"vtu", "tiff"} & set(options.format))
+    if stage is not None and not _fields(stage) and voxels:
+        raise ValueError(f"File `{options.run_file}` holds no voxels, which {' and '.join(voxels)} need.")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in dict.fromkeys(options.format):
-        written += makers[name](folder, run, stage, options.stage)
+        written += makers[name](folder, run, stage, of)
     for path in written:
         log(f"wrote {path}", quiet=options.quiet)
     return {"files": written}
@@ -108,11 +118,13 @@ def _labels(stage) -> np.ndarray:
 
 
 def _vtkhdf(folder, run, stage, name):
-    paths = [folder / f"{name}.vtkhdf"]
-    store.write_image_view(paths[0], _fields(stage) | {"label": _labels(stage)}, stage["spacing_m"])
+    paths = []
+    if _fields(stage):
+        paths.append(folder / f"{name}.vtkhdf")
+        store.write_image_view(paths[-1], _fields(stage) | {"label": _labels(stage)}, stage["spacing_m"])
     if "positions" in stage:
         paths.append(folder / f"{name}_particles.vtkhdf")
-        store.write_particle_view(paths[1], stage["positions"], stage["radii"])
+        store.write_particle_view(paths[-1], stage["positions"], stage["radii"], stage.get("material"))
     return paths
 
 
@@ -146,17 +158,36 @@ def _tiff(folder, run, stage, name):
     return [path]
 
 
-def _lammps(folder, run, stage, name):
-    from microstructure import mesh
+def _particles(run, stage):
+    """The particles of a stage with their materials; those of a run are all of its active material."""
+    from microstructure.packing import Packing
+    from microstructure.particles import Particles
 
-    mesh.write_lammps_dump(folder / f"{name}.dump", stage["positions"], stage["radii"], stage["box"])
+    density = stage.get("densities_kg_m3")
+    if density is None and "job" in run:
+        job = parse_job(run["job"])
+        density = [plan.density(job, job["recipe.active_material"])]
+    return Particles(Packing(stage["positions"], stage["radii"], stage["box"]), stage.get("material"), density)
+
+
+def _lammps(folder, run, stage, name):
+    from microstructure.exchange import lammps
+
+    lammps.write_lammps_dump(folder / f"{name}.dump", _particles(run, stage))
     return [folder / f"{name}.dump"]
 
 
-def _xyz(folder, run, stage, name):
-    from microstructure import mesh
+def _lammps_data(folder, run, stage, name):
+    from microstructure.exchange import lammps, tables
 
-    mesh.write_xyz(folder / f"{name}.xyz", stage["positions"], stage["radii"], stage["box"])
+    lammps.write_lammps_data(folder / f"{name}.data", _particles(run, stage), tables.MICRO)
+    return [folder / f"{name}.data"]
+
+
+def _xyz(folder, run, stage, name):
+    from microstructure.exchange import xyz
+
+    xyz.write_xyz(folder / f"{name}.xyz", _particles(run, stage))
     return [folder / f"{name}.xyz"]
 
 

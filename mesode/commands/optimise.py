@@ -23,13 +23,19 @@ grid.particles = 400
 """
 
 
+def _offered(job) -> list[str]:
+    """The variables that the job has: a median radius only where its sizes are log-normal."""
+    without = () if job["recipe.size.kind"] == "log-normal" else ("recipe.size.median_radius_um",)
+    return [path for path in VARIABLES if path not in without]
+
+
 def gradient(options) -> dict:
     """Value and gradient of the objective at the recipe of the job, each with how far it can be trusted."""
     job, output = _job(options, "mesode_gradient.h5")
     process.configure(options.device)
     from mesode import design_job as chain
 
-    variables = chain.variables(job, job["gradient.variables"] or list(VARIABLES))
+    variables = chain.variables(job, job["gradient.variables"] or _offered(job))
     problem = chain.gradient_problem(job)
     stages = chain.gradient_stages(job, problem, variables)
     state = _run(stages, job, output, options, "gradient")

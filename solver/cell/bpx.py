@@ -1,6 +1,6 @@
 """A cell from the values of a BPX file."""
 
-from microstructure.exchange import BpxCell, Formula, Points
+from microstructure.exchange.bpx import BpxCell, Formula, Points
 
 from ..electrochemistry.electrolyte import Electrolyte
 from ..electrochemistry.intercalation import Intercalation

@@ -5,7 +5,7 @@ import pathlib
 import equinox as eqx
 import pytest
 
-from microstructure.exchange import read_bpx
+from microstructure.exchange.bpx import read_bpx
 from microstructure.units import Ah
 from solver.cell.bpx import cell_from_bpx
 from solver.cell.protocol import Stop, discharge

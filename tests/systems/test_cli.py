@@ -20,6 +20,7 @@ JOB_COMMANDS = ("check", "run")
 COMMANDS = (
     "run",
     "check",
+    "generate",
     "gradient",
     "design",
     "transport",

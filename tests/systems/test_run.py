@@ -69,7 +69,13 @@ def test_files_and_keys(small):
     groups = {"job", "provenance", "kpis", "structure", "calendering", "drying", "discharge", "electrode", "transport"}
     assert groups <= set(small)
     with h5py.File("first.h5") as file:
-        assert file["VTKHDF"].attrs["Type"] == b"ImageData"
+        view = file["VTKHDF"]  # voxels and particles, as two blocks
+        assert view.attrs["Type"] == b"PartitionedDataSetCollection"
+        assert set(view["voxels/CellData"]) == {"pore", "active", "binder"}
+        particles = small["structure"]["calendered"]
+        assert np.array_equal(view["particles/PointData/radius"][...], particles["radii"])
+        lateral = view["particles/Points"][:, 1:]
+        assert np.all((lateral >= 0) & (lateral <= particles["box"][1:]))
 
 
 def test_mass_balances(small):

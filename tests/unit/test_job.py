@@ -94,6 +94,11 @@ c_rates = [1, "fast"]
         ('gradient.variables=["run.seed"]', "is not offered as a variable"),
         ("image.labels.active=0", "must differ"),
         ("material.NMC811.density=1", "the nearest known one is `density_kg_m3`"),
+        ("recipe.size.kind=gamma", "must be one of log-normal, weibull, percentiles"),
+        ("recipe.size.shape=5", "`recipe.size.shape` has no effect, because `recipe.size.kind` is log-normal"),
+        ("recipe.second.active_material=graphite", "no effect without `recipe.second.volume_share`"),
+        ("grading.amount=[0, 0]", "zero everywhere"),
+        ("grading.size=[1, 9]", "must lie between 0.2 and 5"),
         ("cell.lower_cutoff_V=3.9", None),
     ],
 )
@@ -103,6 +108,17 @@ def test_settings(setting, hint):
         return
     errors = _errors(settings=[setting])
     assert len(errors) == 1 and hint in errors[0], errors
+
+
+def test_tables_of_sizes():
+    start = '[recipe.size]\nkind = "percentiles"\n'
+    assert "lists of one length" in _errors(start + "diameters_um = [6, 10]")[0]
+    assert "line 3: `diameters_um` and" in _errors(start + "diameters_um = [6, 10, 10]")[0]
+    variable = _errors(start + '[design.variables]\n"recipe.size.median_radius_um" = [2, 4]')
+    assert "a variable only where `recipe.size.kind` is log-normal" in variable[0]
+    job = parse_job(start + "[recipe.second]\nvolume_share = 0.3\n[recipe.second.size]\nsigma = 0.2")
+    again = parse_job(job.text())
+    assert again.values == job.values
 
 
 def test_setting_overrides_the_file():
@@ -138,7 +154,7 @@ def test_key_table_is_complete():
     assert all(f"`{key.path}`" in table for key in keys.KEYS)
 
 
-@pytest.mark.parametrize("name", ["example", "design", "image"])
+@pytest.mark.parametrize("name", ["example", "design", "image", "generate"])
 def test_shipped_examples_are_valid(name):
     job = read_job(pathlib.Path(__file__).parents[2] / "examples" / f"{name}.toml")
     if name == "example":  # it is the built-in example written out

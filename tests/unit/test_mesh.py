@@ -58,15 +58,3 @@ def test_surface_of_nothing_and_damaged_files_are_sentences(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         mesh.read_mesh(tmp_path / "no.vtu")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.vtu", "cut.vtu"]
-
-
-def test_particle_lists(tmp_path):
-    positions, radii, box = np.array([[1e-6, -1e-6, 5e-6]]), np.array([2e-6]), np.array([9e-6, 4e-6, 4e-6])
-    mesh.write_lammps_dump(tmp_path / "p.dump", positions, radii, box)
-    lines = (tmp_path / "p.dump").read_text().splitlines()
-    assert lines[3] == "1" and lines[4] == "ITEM: BOX BOUNDS ff pp pp" and lines[5] == "0 9e-06"
-    np.testing.assert_allclose([float(v) for v in lines[-1].split()], [1, 1, 1e-6, 3e-6, 1e-6, 2e-6], rtol=1e-9)
-    mesh.write_xyz(tmp_path / "p.xyz", positions, radii, box)
-    lines = (tmp_path / "p.xyz").read_text().splitlines()
-    assert lines[0] == "1" and 'pbc="F T T"' in lines[1]
-    np.testing.assert_allclose([float(v) for v in lines[2].split()[1:]], [1e-6, 3e-6, 1e-6, 2e-6], rtol=1e-9)

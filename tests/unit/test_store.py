@@ -128,6 +128,28 @@ def test_particle_view_holds_one_vertex_a_particle(tmp_path):
         assert list(file["VTKHDF/Vertices/Offsets"]) == [0, 1, 2, 3]
         assert list(file["VTKHDF/PointData/radius"]) == [1.0, 2.0, 3.0]
         assert list(file["VTKHDF/Polygons/Offsets"]) == [0]
+        assert "material" not in file["VTKHDF/PointData"]
+    particles = {"positions": np.ones((2, 3)), "radii": np.ones(2), "material": np.array([0, 1])}
+    store.write(tmp_path / "p.h5", {"x": 1.0}, particles=particles)
+    with h5py.File(tmp_path / "p.h5") as file:
+        assert file["VTKHDF"].attrs["Type"] == b"PolyData"
+        assert list(file["VTKHDF/PointData/material"]) == [0, 1]
+    assert store.read(tmp_path / "p.h5") == {"x": 1.0}
+
+
+def test_voxels_and_particles_are_two_blocks_of_one_view(tmp_path):
+    image = {"fields": {"pore": np.zeros((2, 3, 4), np.float32)}, "spacing": (1e-6,) * 3}
+    particles = {"positions": np.ones((3, 3)), "radii": np.array([1.0, 2.0, 3.0])}
+    store.write(tmp_path / "a.h5", {"x": 1.0}, image=image, particles=particles)
+    with h5py.File(tmp_path / "a.h5") as file:
+        view = file["VTKHDF"]
+        assert view.attrs["Type"] == b"PartitionedDataSetCollection" and list(view.attrs["Version"]) == [2, 1]
+        for index, (name, kind) in enumerate((("voxels", b"ImageData"), ("particles", b"PolyData"))):
+            assert view[name].attrs["Type"] == kind and view[name].attrs["Index"] == index
+            assert view["Assembly"].get(name, getlink=True).path == f"/VTKHDF/{name}"
+        assert view["voxels/CellData/pore"].shape == (4, 3, 2)
+        assert list(view["particles/PointData/radius"]) == [1.0, 2.0, 3.0]
+    assert store.read(tmp_path / "a.h5") == {"x": 1.0}
 
 
 class _State(eqx.Module):

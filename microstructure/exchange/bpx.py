@@ -1,4 +1,4 @@
-"""Reading what others write: cell parameters in the Battery Parameter eXchange format (BPX)."""
+"""Cell parameters in the Battery Parameter eXchange format (BPX)."""
 
 import ast
 import dataclasses
