@@ -68,8 +68,10 @@ def reference_start(count: int) -> tuple[Packing, float]:
 
 def scene_of(packing: Packing, law: Contact, velocity: float, skin: float) -> Scene:
     """The reference job with its plate moving at `velocity`, m/s."""
-    walls = (Plane(), Plane(Moving(velocity), above=True))
     body = grains(packing.radii, MODULUS, POISSON, DENSITY)
+    # Walls of the particles' material, as LAMMPS has them.
+    same = {"compliance": body.compliance[0], "shear": body.shear[0]}
+    walls = (Plane(**same), Plane(Moving(velocity), above=True, **same))
     return Scene(body, packing.box[1:], STEP, walls, law, law, skin=skin)
 
 

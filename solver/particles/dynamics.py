@@ -173,10 +173,11 @@ def _against(scene: Scene, index, walls: Walls, state, memory):
     """Forces and torques (3, N) on the particles from one body, the force on it, and the memory after a step."""
     positions, velocities, spins, time = state
     g = scene.grains
-    touch = scene.walls[index].touch(walls.height[index], walls.speed[index], positions, g.radii, time)
+    wall = scene.walls[index]
+    touch = wall.touch(walls.height[index], walls.speed[index], positions, g.radii, time)
     # The arm is the radius, overlap or not, as in the closed forms and codes that this is compared with.
     velocity = velocities - touch.velocity + cross(g.radii * spins, touch.normal)
-    pair = Pair(touch.radius, 1 / g.compliance, 1 / g.shear, g.mass)
+    pair = Pair(touch.radius, 1 / (g.compliance + wall.compliance), 1 / (g.shear + wall.shear), g.mass)
     pushed, memory = push(
         scene.wall_contact, Kinematics(touch.overlap, touch.normal, velocity), memory, pair, scene.step
     )

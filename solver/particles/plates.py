@@ -65,11 +65,14 @@ class Servo(eqx.Module):
 class Plane(eqx.Module):
     """A plane across the thickness: the collector (`above` false) or a plate above the particles.
 
-    **Arguments:** `drive`; `above`.
+    **Arguments:** `drive`; `above`; `compliance`, (1 - nu^2) / E, and `shear`, (2 - nu) / G of the plane, 1/Pa, 0 if
+    rigid. LAMMPS' `granular` walls are of the particles' material whatever else is said (measured, 22 Jul 2025).
     """
 
     drive: Fixed | Moving | Servo = eqx.field(default_factory=Fixed)
     above: bool = eqx.field(static=True, default=False)
+    compliance: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
+    shear: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
 
     def touch(self, height, speed, positions, radii, time) -> Touch:
         """Every particle against the plane at `height`, m, that moves at `speed`, m/s."""
@@ -89,7 +92,8 @@ class Roll(eqx.Module):
     radius.
 
     **Arguments:** `radius`, m; `start`, position of the axle along axis 2 at time 0, m; `travel`, its speed, m/s;
-    `spin`, rad/s, positive when the lowest line then moves towards -2 relative to the axle.
+    `spin`, rad/s, positive when the lowest line then moves towards -2 relative to the axle;
+    `compliance`, `shear` as in [`Plane`][].
     """
 
     radius: Float[Array, ""] = eqx.field(converter=jnp.asarray)
@@ -97,6 +101,8 @@ class Roll(eqx.Module):
     travel: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
     spin: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
     drive: Fixed | Moving | Servo = eqx.field(default_factory=Fixed)
+    compliance: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
+    shear: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
 
     def __check_init__(self):
         require("radius", self.radius, 1e-6, 10.0, unit="m")
