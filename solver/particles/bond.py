@@ -125,6 +125,18 @@ def forces(u: Float[Array, "p 3"], after: Flow, bridge: Bridge) -> Float[Array, 
     return (bridge.along * along)[:, None] * bridge.direction + bridge.across[:, None] * across
 
 
+def yield_ratios(u: Float[Array, "p 3"], past: Flow, bridge: Bridge) -> Float[Array, "2 p"]:
+    """Trial force over yield force along and across at the elongation `u`; infinite where there is no bridge."""
+    w_along, w_across = _split(u - past.plastic, bridge.direction)
+
+    def ratio(squared, stiffness, limit):
+        there = limit > 0
+        return jnp.where(there, stiffness * jnp.sqrt(squared) / jnp.where(there, limit, 1), jnp.inf)
+
+    across = ratio(jnp.sum(w_across**2, axis=-1), bridge.across, past.across)
+    return jnp.stack([ratio(w_along**2, bridge.along, past.along), across])
+
+
 def stiffness(u: Float[Array, "p 3"], past: Flow, bridge: Bridge) -> Float[Array, "p 3 3"]:
     """The Hessian of [`energy`][]; positive when hardening is."""
     w_along, w_across = _split(u - past.plastic, bridge.direction)
