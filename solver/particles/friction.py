@@ -73,18 +73,18 @@ def limited(slip: Float[Array, "*p 3"], push: Float[Array, "*p"], law: Grip, sha
 
     **Returns:** (force, slip), each (..., 3); both vanish where the contact is open.
     """
-    stiff = _blunted(tangential_stiffness(push, law), sharpness)
+    stiff = blunted(tangential_stiffness(push, law), sharpness)
     trial = stiff[..., None] * slip
     squared = jnp.sum(trial**2, axis=-1)
     cap = law.coefficient * push
     # Equality counts as sliding, so that a contact without friction or load has neither force nor stiffness.
     sliding = (squared >= cap**2) | (push <= 0)
     size = jnp.sqrt(jnp.where(sliding & (squared > 0), squared, 1))
-    share = _blunted(jnp.where(push > 0, jnp.where(sliding, cap / size, 1), 0), sharpness)[..., None]
+    share = blunted(jnp.where(push > 0, jnp.where(sliding, cap / size, 1), 0), sharpness)[..., None]
     return share * trial, share * slip
 
 
-def _blunted(x, sharpness):
+def blunted(x, sharpness):
     """`x` with its derivative times `sharpness`."""
     return lax.stop_gradient(x) + sharpness * (x - lax.stop_gradient(x))
 

@@ -73,6 +73,8 @@ def pair_wrench(relative, turns, given: Pair, sharpness=1.0):
     over their radii (p, 2, 3)."""
     push, normal, slip, arms = pair_slip(relative, turns, given)
     drag, _ = friction.limited(slip, push, given.grip, sharpness)
+    # A pressed contact that turns pushes sideways, which may make the derivative indefinite.
+    normal = friction.blunted(normal, sharpness)
     moment = jnp.cross(normal, drag)
     return push[..., None] * normal - drag, -(arms / given.radii)[..., None] * moment[..., None, :]
 

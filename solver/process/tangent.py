@@ -44,7 +44,7 @@ def assemble(state, args, sharpness) -> Tangent:
         system.pairs.first[index],
         system.pairs.second[index],
         contacts * listed[:, None, None],
-        bond.stiffness(rough.elongations(state, args), given.history.bridges, system.bridge),
+        bond.stiffness(rough.elongations(state, args), given.history.bridges, system.bridge, sharpness),
         both[:, :, :6] + system.tie * jnp.eye(6),
         jnp.where(stage.held, 0, both[:, :, 6]),
         jnp.where(stage.held, 0, -planes[:, 6, :6]),
