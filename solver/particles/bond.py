@@ -125,21 +125,38 @@ def forces(u: Float[Array, "p 3"], after: Flow, bridge: Bridge) -> Float[Array, 
     return (bridge.along * along)[:, None] * bridge.direction + bridge.across[:, None] * across
 
 
-def stiffness(u: Float[Array, "p 3"], past: Flow, bridge: Bridge) -> Float[Array, "p 3 3"]:
-    """The Hessian of [`energy`][]; positive when hardening is."""
+def yield_ratios(u: Float[Array, "p 3"], past: Flow, bridge: Bridge) -> Float[Array, "2 p"]:
+    """Trial force over yield force along and across at the elongation `u`; infinite where there is no bridge."""
     w_along, w_across = _split(u - past.plastic, bridge.direction)
-    flows = bridge.along**2 * w_along**2 > past.along**2
-    along = jnp.where(flows, bridge.hardening * bridge.along, bridge.along)
 
-    squared = jnp.sum(w_across**2, axis=-1)
-    slips = bridge.across**2 * squared > past.across**2
-    length, stiff = jnp.sqrt(jnp.where(slips, squared, 1)), jnp.where(slips, bridge.across, 1)
-    tangent = bridge.hardening * bridge.across
-    secant = (past.across + tangent * (length - past.across / stiff)) / length
-    across = jnp.where(slips, secant, bridge.across)
+    def ratio(squared, stiffness, limit):
+        there = limit > 0
+        return jnp.where(there, stiffness * jnp.sqrt(squared) / jnp.where(there, limit, 1), jnp.inf)
+
+    across = ratio(jnp.sum(w_across**2, axis=-1), bridge.across, past.across)
+    return jnp.stack([ratio(w_along**2, bridge.along, past.along), across])
+
+
+def stiffness(u: Float[Array, "p 3"], past: Flow, bridge: Bridge, sharpness=1.0) -> Float[Array, "p 3 3"]:
+    """The Hessian of [`energy`][]; positive when hardening is.
+
+    **Arguments:** `sharpness`, 1 for the Hessian, 0 for the secant of the force beyond yield, in between a mixture.
+    """
+    w_along, w_across = _split(u - past.plastic, bridge.direction)
+
+    def moduli(squared, stiffness, limit):
+        """Secant, and tangent or its mixture with that, of the force over the length of the trial elongation."""
+        flows = stiffness**2 * squared > limit**2
+        length, stiff = jnp.sqrt(jnp.where(flows, squared, 1)), jnp.where(flows, stiffness, 1)
+        tangent = bridge.hardening * stiffness
+        secant = jnp.where(flows, (limit + tangent * (length - limit / stiff)) / length, stiffness)
+        mixed = jnp.where(flows, sharpness * tangent + (1 - sharpness) * secant, stiffness)
+        return secant, mixed, length
+
+    _, along, _ = moduli(w_along**2, bridge.along, past.along)
+    across, tangent, length = moduli(jnp.sum(w_across**2, axis=-1), bridge.across, past.across)
     # Across the bridge the force turns with w at its secant and grows with |w| at its tangent.
-    growth = jnp.where(slips, (tangent - secant) / length**2, 0)
-
+    growth = (tangent - across) / length**2
     n = bridge.direction
     outer = (along - across)[:, None, None] * n[:, :, None] * n[:, None, :]
     outer = outer + growth[:, None, None] * w_across[:, :, None] * w_across[:, None, :]

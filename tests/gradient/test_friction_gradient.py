@@ -1,0 +1,92 @@
+"""Gradients of calendering with plasticity, bonds and friction through load and unload, against central differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from microstructure.packing import Packing, solid_fraction
+from microstructure.sizes import LogNormal, sample, unit_draws
+from solver.numerics.solution import Result
+from solver.particles.bond import Binder
+from solver.particles.contact import ContactLaw
+from solver.particles.friction import Friction
+from solver.particles.neighbours import candidate_pairs
+from solver.process.calender import Calendering, calender
+from solver.process.settle import settled_film
+
+COUNT = 64
+NAMES = ("radii", "one radius", "modulus", "yield", "binder", "strength", "friction", "wall friction", "gap", "release")
+STEP = 1e-7
+
+
+@pytest.fixture(scope="module")
+def film():
+    """64 particles at a fraction of 0.5 in 36 um, as in the physics of the same."""
+    radii = sample(LogNormal(5e-6, 1.25), unit_draws(jax.random.key(5), COUNT))
+    width = float(jnp.sqrt(4 / 3 * jnp.pi * jnp.sum(radii**3) / 0.5 / 36e-6))
+    packing = settled_film(jax.random.key(6), radii, jnp.asarray([36e-6, width, width])).value
+    return packing, candidate_pairs(packing)
+
+
+def outputs(v, packing, pairs):
+    """Porosity and thickness after release, pressure at the gap, depths of all particles weighed at random, at the
+    scales `v` of the named variables; and the solution."""
+    size, one, modulus, hardness, stiffness, strength, rough, wall, gap, release = v
+    radii = packing.radii * size * jnp.ones(COUNT).at[7].set(one)
+    law, binder = ContactLaw(140e9 * modulus, 0.3, 3e9 * hardness), Binder(2e9 * stiffness, strength=50e6 * strength)
+    method = Calendering(release=2e7 * release, load=4, unload=2)
+    film = Packing(packing.positions, radii, packing.box)
+    rule = Friction(0.3 * rough, 0.3 * wall)
+    solution = calender(film, pairs, 27e-6 * gap, law, binder, method, rule)
+    value, weights = solution.value, jax.random.normal(jax.random.key(1), (COUNT, 3))
+    depths = jnp.sum(weights * value.packing.positions) * 1e6
+    porosity = 1 - solid_fraction(value.packing)
+    numbers = [porosity, value.packing.box[0] * 1e5, value.pressure[4] / 1e8, depths / 10]
+    return jnp.stack(numbers), solution
+
+
+@pytest.fixture(scope="module")
+def evaluated(film):
+    """Values at the point and at a step to both sides of every variable, by one compiled function."""
+    evaluate = jax.jit(lambda v: outputs(v, *film))
+    return {0: evaluate(jnp.ones(10))} | {
+        (i, sign): evaluate(jnp.ones(10).at[i].add(sign * STEP)) for i in range(10) for sign in (-1, 1)
+    }
+
+
+@pytest.fixture(scope="module")
+def jacobian(film):
+    """(4, 10), by reverse mode."""
+    reverse = jax.jit(lambda v: jax.vmap(jax.vjp(lambda u: outputs(u, *film)[0], v)[1])(jnp.eye(4))[0])
+    return np.asarray(reverse(jnp.ones(10)))
+
+
+def test_the_contact_network_is_the_same_on_both_sides(evaluated):
+    """No contact opens, closes, yields or begins to slide within the steps of the differences: each distance to a
+    change moves by less than itself."""
+    middle = evaluated[0][1]
+    assert bool(middle.result == Result.successful)
+    for key in set(evaluated) - {0}:
+        beside = evaluated[key][1]
+        assert bool(beside.result == Result.successful)
+        for name in ("closing", "yielding", "flowing", "sliding"):
+            at = np.asarray(getattr(middle.value.trust, name))
+            moved = np.abs(np.asarray(getattr(beside.value.trust, name)) - at)
+            assert np.all((moved < 0.5 * at) | np.isinf(at)), (name, key)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reverse_mode_against_central_differences(evaluated, jacobian, name):
+    """V22 with friction: every class of parameter through a full load and unload."""
+    i = NAMES.index(name)
+    difference = np.asarray(evaluated[i, 1][0] - evaluated[i, -1][0]) / (2 * STEP)
+    np.testing.assert_allclose(jacobian[:, i], difference, rtol=1e-4, atol=1e-5 * np.abs(difference).max())
+
+
+def test_pressure_is_homogeneous_in_the_moduli(evaluated, jacobian):
+    """Scaling every modulus, strength and the release pressure at fixed geometry scales the pressure."""
+    assert float(np.sum(jacobian[2, 2:6])) == pytest.approx(float(evaluated[0][0][2]), rel=1e-7)
+    # At fixed shape nothing else moves: thickness is homogeneous of degree 0 in all of them.
+    total = np.sum(jacobian[1, 2:6]) + jacobian[1, 9]
+    assert float(total) == pytest.approx(0, abs=1e-7 * np.abs(jacobian[1]).max())
