@@ -116,7 +116,7 @@ def test_tabulated_percentiles_are_met_by_number_and_by_volume():
     table = np.asarray([3e-6, 5e-6, 8e-6])
     found = quantile(Percentiles(table), jnp.asarray([0.1, 0.5, 0.9]))
     np.testing.assert_allclose(np.asarray(found), table, rtol=1e-12)
-    radii = quantile(ByVolume(Percentiles(table)), jnp.asarray(FINE[::8]))
+    radii = quantile(ByVolume(Percentiles(table)), jnp.asarray(FINE))
     np.testing.assert_allclose(np.asarray(jax.jit(volume_percentiles)(radii)), 2 * table, rtol=3e-3)
     assert float(jnp.median(radii)) < 0.8 * 5e-6  # by number the same powder is much finer
 
