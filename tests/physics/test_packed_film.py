@@ -10,7 +10,9 @@ from microstructure.packing import Packing, coordination_number, largest_overlap
 from microstructure.particles import Particles, areal_loading
 from microstructure.sizes import LogNormal, Weibull
 from solver.numerics.solution import Result, SolveError, raise_unless_successful
+from solver.particles.neighbours import candidate_pairs
 from solver.process.pack import Packer, Target, contacts, film_box, packed_film, worst_overlap
+from solver.process.settle import dry_packing
 
 # Fines towards the collector, coarse particles towards the separator, another material in the lower of two layers.
 BLEND = Blend(
@@ -21,6 +23,13 @@ BLEND = Blend(
     )
 )
 THICKNESS, LOADING, COUNT = 60e-6, 0.12, 1200
+
+
+def _plain(fraction, thickness=THICKNESS, size=None, growth=None, **more):
+    """A film of one component, always asked for by fraction and loading, so that all share their compiled code."""
+    blend = Blend((Component(size or LogNormal(4e-6), growth=growth or Profile()),))
+    target = Target(areal_loading=4750 * fraction * thickness, solid_fraction=fraction)
+    return packed_film(jax.random.key(0), blend, COUNT, target, **more)
 
 
 @pytest.fixture(scope="module")
@@ -62,22 +71,18 @@ def test_every_component_lies_where_its_profile_says(film):
         np.testing.assert_allclose(np.asarray(below) / _volume_below(packing, chosen, 1.0), shares, atol=0.07)
 
 
-@pytest.mark.parametrize("fraction", [0.60])
-def test_dense_films(fraction):
-    blend = Blend((Component(LogNormal(4e-6)),))
-    target = Target(solid_fraction=fraction, areal_loading=4750 * fraction * THICKNESS)
-    film = packed_film(jax.random.key(0), blend, COUNT, target)
+def test_a_dense_film():
+    film = _plain(0.6)
     assert bool(film.result == Result.successful)
     assert float(film.value.packing.box[0]) == pytest.approx(THICKNESS, rel=1e-14)
-    assert float(film.stats["fraction"]) == pytest.approx(fraction, rel=1e-13)
-    assert float(film.stats["areal_loading"]) == pytest.approx(4750 * fraction * THICKNESS, rel=1e-13)
+    assert float(film.stats["fraction"]) == pytest.approx(0.6, rel=1e-13)
+    assert float(film.stats["areal_loading"]) == pytest.approx(4750 * 0.6 * THICKNESS, rel=1e-13)
     assert worst_overlap(film.value.packing) == 0
 
 
 def test_sizes_grow_through_the_thickness():
     """A growth of 1 at the collector and 2 at the separator, of spheres that are equal otherwise."""
-    blend = Blend((Component(LogNormal(3e-6, 1.0), growth=Profile([1.0, 2.0])),))
-    film = packed_film(jax.random.key(0), blend, COUNT, Target(thickness=THICKNESS, solid_fraction=0.45))
+    film = _plain(0.45, size=LogNormal(3e-6, 1.0), growth=Profile([1.0, 2.0]))
     r, depth = np.asarray(film.value.packing.radii), np.asarray(film.value.packing.positions[:, 0]) / THICKNESS
     # Where a sphere is placed is shifted from where its size was read by a few per cent of the thickness.
     np.testing.assert_allclose(r, 3e-6 * (1 + depth), rtol=0.15)
@@ -129,14 +134,8 @@ def test_more_particles_are_shared_by_number():
         (lambda: Profile([1.0, 1.0], [0.0, 0.5]), "from 0 at the collector to 1"),
         (lambda: Blend(()), "at least one component"),
         (lambda: component_counts(BLEND, 10), "`particles` must be at least"),
-        (
-            lambda: packed_film(jax.random.key(0), BLEND, COUNT, Target(thickness=9e-6, solid_fraction=0.4)),
-            "must be at least .* um thick",
-        ),
-        (
-            lambda: packed_film(jax.random.key(0), BLEND, COUNT, Target(thickness=5e-3, solid_fraction=0.4)),
-            "must be at least .* um wide",
-        ),
+        (lambda: _plain(0.4, thickness=9e-6), "must be at least .* um thick"),
+        (lambda: _plain(0.4, thickness=5e-3), "must be at least .* um wide"),
     ],
 )
 def test_bad_input_is_a_sentence(make, message):
@@ -145,9 +144,7 @@ def test_bad_input_is_a_sentence(make, message):
 
 
 def test_too_dense_a_film_is_a_sentence():
-    blend = Blend((Component(LogNormal(4e-6)),))
-    target = Target(areal_loading=4750 * 0.72 * THICKNESS, solid_fraction=0.72)
-    film = packed_film(jax.random.key(0), blend, COUNT, target, Packer(steps=2000))
+    film = _plain(0.72, method=Packer(steps=2000))
     with pytest.raises(SolveError, match="above random close packing"):
         raise_unless_successful(film, "packing")
 
@@ -160,3 +157,26 @@ def test_particles_with_wrong_materials():
         Particles(packing, [0, 1], [4750.0])
     with pytest.raises(ValueError, match="needs `densities`"):
         areal_loading(Particles(packing))
+
+
+@pytest.mark.slow
+def test_mean_and_width_carry_derivatives_to_every_position():
+    """The packed film is the reference of `dry_packing`: positions move with median and spread, as differences say."""
+    blend = Blend((Component(LogNormal(4e-6, 1.2)),))
+    target = Target(thickness=40e-6, areal_loading=4750 * 0.45 * 40e-6)
+    film = packed_film(jax.random.key(1), blend, 150, target)
+    packed, draws = film.value.packing, film.stats["draws"]
+    pairs = candidate_pairs(packed)
+
+    @jax.jit
+    def positions(median, spread):
+        moved = Blend((Component(LogNormal(median * 1e-6, spread)),))
+        return dry_packing(packed, *film_box(moved, draws, target), pairs).value.positions * 1e6
+
+    at, direction = (jnp.asarray(4.0), jnp.asarray(1.2)), (jnp.asarray(1.0), jnp.asarray(0.2))
+    np.testing.assert_allclose(np.asarray(positions(*at)), 1e6 * np.asarray(packed.positions), atol=1e-9)
+    tangent = jax.jit(lambda: jax.jvp(positions, at, direction)[1])()
+    h = 1e-5
+    high, low = (positions(*(a + s * h * d for a, d in zip(at, direction, strict=True))) for s in (1, -1))
+    np.testing.assert_allclose(np.asarray(tangent), np.asarray((high - low) / (2 * h)), rtol=1e-4, atol=1e-4)
+    assert float(jnp.max(jnp.abs(tangent))) > 1
