@@ -17,7 +17,9 @@ from solver.cell.performance import Densities
 from solver.handover import CellDesign, PhaseProperties
 from solver.particles.bond import Binder
 from solver.particles.contact import ContactLaw
+from solver.particles.friction import Friction
 from solver.pipeline import Methods
+from solver.process.calender import Calendering
 from solver.transport.conduct import Conduction
 
 
@@ -95,6 +97,8 @@ def methods_of(job: Job, conduction: Conduction | None = None) -> Methods:
     """
     active, _, film = (job.material_si(job[f"recipe.{part}_material"]) for part in PARTS)
     return Methods(
+        calendering=Calendering(load=job["calendering.increments"], unload=job["calendering.release_increments"]),
+        friction=Friction(job["calendering.friction"], job["calendering.friction"]) if _rough(job) else None,
         contact=ContactLaw(**_given(active, modulus="youngs_modulus_GPa", poisson="poisson_ratio")),
         bonds=Binder(**_given(film, modulus="youngs_modulus_GPa", poisson="poisson_ratio")),
         made_of=PhaseProperties(
@@ -114,6 +118,10 @@ def methods_of(job: Job, conduction: Conduction | None = None) -> Methods:
         ),
         densities=densities_of(job),
     )
+
+
+def _rough(job: Job) -> bool:
+    return job["calendering.friction"] > 0
 
 
 def _given(material: Mapping[str, float], **names: str) -> dict[str, float]:

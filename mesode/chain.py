@@ -63,7 +63,7 @@ def chain_of(job: Job) -> Chain:
             Stage(p + names[3], lambda state: cell_stage(job, state[p + names[2]])),
         ],
         lambda state, p: _recipe_result(*(state[p + name] for name in names[1:])),
-        notes=[RECIPE_NOTE],
+        notes=[] if job["calendering.friction"] > 0 else [RECIPE_NOTE],
     )
 
 
@@ -75,7 +75,7 @@ def packing_stage(job: Job, seed: int) -> dict:
     return {"draws": reference.draws, **_arrays(reference.settled)}
 
 
-def _reference(job: Job, packed: Mapping) -> pipeline.Reference:
+def reference_of(job: Job, packed: Mapping) -> pipeline.Reference:
     """The reference of a run from what the packing stage has saved."""
     draws, shape = jnp.asarray(packed["draws"]), tuple(job["grid.shape"])
     return pipeline.reference(recipe_of(job), draws, _packing(packed), shape, methods_of(job))
@@ -91,7 +91,7 @@ def _packing(stage: Mapping) -> Packing:
 
 def film_stage(job: Job, packed: Mapping) -> dict:
     """The binder profile after drying, and the film compressed to the gap and released."""
-    recipe, reference, methods = recipe_of(job), _reference(job, packed), methods_of(job)
+    recipe, reference, methods = recipe_of(job), reference_of(job, packed), methods_of(job)
     film = pipeline.finish(recipe, reference.settled, reference, methods)
     pressed, solid = film.pressed, float(np.sum(recipe.solid_thickness))
     return {
@@ -110,7 +110,7 @@ def film_stage(job: Job, packed: Mapping) -> dict:
 
 def voxel_stage(job: Job, packed: Mapping, film: Mapping) -> dict:
     """Both structures on the grid, and the effective properties of the calendered one."""
-    recipe, reference, methods = recipe_of(job), _reference(job, packed), methods_of(job)
+    recipe, reference, methods = recipe_of(job), reference_of(job, packed), methods_of(job)
     content, structures = BinderProfile(film["drying"]["depth"], film["drying"]["binder"]), {}
     for name in ("dried", "calendered"):
         phases = pipeline.fill(recipe, _packing(film[name]), content, reference, methods)

@@ -195,6 +195,14 @@ def _add_jobs(commands) -> None:
     )
     _job_options(generate)
     generate.add_argument("--output", metavar="FILE.h5", help="packing file to write (default: mesode_packing.h5)")
+    calender = _command(
+        commands,
+        "calender",
+        "calender:calender",
+        "press the film of a recipe to the gap and let go",
+        "mesode calender my_job.toml --set calendering.friction=0.3 --set calendering.gap_um=42",
+    )
+    _job_options(calender, output="mesode_calendered.h5")
     gradient = _command(
         commands,
         "gradient",

@@ -120,6 +120,11 @@ KEYS: tuple[Key, ...] = (
     Key("grading", "size", "floats", [1.0], "factor on the radii from collector to separator", 0.2, 5.0),
     _number("drying", "evaporation_flux_g_m2_s", 1.0, 0.01, 20.0, "g/m2/s", units.g_m2_s, "solvent leaving", True),
     _number("calendering", "gap_um", 44.0, 5.0, 500.0, "um", units.um, "closest distance of plate and collector", True),
+    _number("calendering", "friction", 0.0, 0.0, 2.0, "", 1.0, "of particles, collector and plate; 0 leaves it out"),
+    Key("calendering", "increments", "int", 10, "steps of the plate down to the gap", 2, 1000),
+    Key("calendering", "release_increments", "int", 3, "steps of the pressure while it lets go", 1, 100),
+    _number("calendering", "roll_diameter_mm", 800.0, 10.0, 3000.0, "mm", units.mm, "of both rolls, for the line load"),
+    _number("calendering", "web_speed_m_min", 30.0, 0.01, 1000.0, "m/min", units.m_min, "for the time in the nip"),
     _number(
         "electrolyte", "concentration_mol_m3", 1000.0, 100.0, 3000.0, "mol/m3", 1.0, "lithium salt in the pores", True
     ),

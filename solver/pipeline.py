@@ -27,6 +27,7 @@ from solver.handover import CellDesign, PhaseProperties, Properties
 from solver.numerics.solution import Solution, raise_unless_successful
 from solver.particles.bond import Binder
 from solver.particles.contact import ContactLaw
+from solver.particles.friction import Friction
 from solver.particles.neighbours import Pairs, candidate_pairs
 from solver.process.calender import Calendered, Calendering, calender
 from solver.process.drying import BinderProfile, Drying, dry_film, wet_film
@@ -42,6 +43,7 @@ class Methods(eqx.Module):
     bonds: Binder = eqx.field(default_factory=Binder)
     drying: Drying = eqx.field(default_factory=Drying)
     calendering: Calendering = eqx.field(default_factory=Calendering)
+    friction: Friction | None = None
     coating: Coating = eqx.field(default_factory=Coating)
     made_of: PhaseProperties = eqx.field(default_factory=PhaseProperties)
     conduction: Conduction = eqx.field(default_factory=for_gradients)
@@ -132,7 +134,8 @@ def migrate(recipe: Recipe, methods: Methods) -> Solution:
 @eqx.filter_jit
 def press(recipe: Recipe, dried: Packing, pairs: Pairs, methods: Methods) -> Solution:
     """The film compressed to the gap and released."""
-    return calender(dried, pairs, recipe.gap, methods.contact, methods.bonds, methods.calendering)
+    given = (methods.contact, methods.bonds, methods.calendering, methods.friction)
+    return calender(dried, pairs, recipe.gap, *given)
 
 
 def make(recipe: Recipe, reference: Reference, methods: Methods) -> Film:

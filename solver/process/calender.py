@@ -121,6 +121,30 @@ def calender(
     **Returns:** a `Solution` with [`Calendered`][]; `over_capacity` when a pair outside the list came to touch. Stats:
     `steps` and `inner` by increment, `missed` pairs.
     """
+    press = prepare(packing, pairs, gap, law, binder, method, friction)
+    carry, rows = lax.scan(lambda carry, stage: advance(press, carry, stage), press.first, press.stages)
+    return conclude(press, packing, carry, rows)
+
+
+class Press(eqx.Module):
+    """A film in its calender, before the first increment.
+
+    **Arguments:** `system`; `method`, in the units of the system; `stages`, of all increments, stacked; `first`, the
+    carry of [`advance`][]: state, history, peak pressure, worst result; `compressed`, whether the gap is below the
+    film's thickness; `unit`, of length, m, and `stress`, Pa.
+    """
+
+    system: System
+    method: Calendering
+    stages: Stage
+    first: tuple
+    compressed: Array
+    unit: Array
+    stress: Array
+
+
+def prepare(packing: Packing, pairs: Pairs, gap, law=None, binder=None, method=None, friction=None) -> Press:
+    """What [`calender`][] does before its first increment, with its arguments: for who makes each increment apart."""
     law, binder, method = law or ContactLaw(), binder or Binder(), method or Calendering()
     gap = jnp.asarray(gap)
     require("gap", gap, 2e-9, 1e-2, unit="m")
@@ -136,10 +160,21 @@ def calender(
     stages = _stages(top, jnp.where(compressed, gap / unit, top), method)
     history = (frictionless if friction is None else frictional).unmoved(system)
     first = ((packing.positions / unit, top), history, jnp.asarray(0.0), Result.successful)
-    step = lambda carry, stage: _increment(system, method, carry, stage)  # noqa: E731
-    (released, history, _, worst), rows = lax.scan(step, first, stages)
+    return Press(system, method, stages, first, compressed, unit, stress)
+
+
+def advance(press: Press, carry, stage: Stage):
+    """One increment of [`calender`][]: the carry and a row of the course after it."""
+    return _increment(press.system, press.method, carry, stage)
+
+
+def conclude(press: Press, packing: Packing, carry, rows) -> Solution:
+    """What [`calender`][] returns, from the last carry and the rows of all increments, stacked."""
+    system, unit, stress, compressed = press.system, press.unit, press.stress, press.compressed
+    released, history, _, worst = carry
     states, pressure, stress_inside, lost, steps, inner, trusted = rows
-    loaded = jax.tree.map(lambda a: a[method.load - 1], states)
+    loaded = jax.tree.map(lambda a: a[press.method.load - 1], states)
+    top = press.first[0][1]
 
     def si(state):
         plate = jnp.where(compressed, state[1], top)
@@ -154,11 +189,11 @@ def calender(
         jnp.concatenate([jnp.zeros((1,)), pressure * stress]),
         jnp.where(compressed, after.box[0] / at_gap.box[0] - 1, 0.0),
         coordination(released, system, history),
-        jnp.max(overlaps_of(*loaded, pairs, system.radii, system.lateral)[1] / reduced_radii(system)),
+        jnp.max(overlaps_of(*loaded, system.pairs, system.radii, system.lateral)[1] / reduced_radii(system)),
         lost * stress * unit**3,
         stress_inside * stress,
         trusted,
     )
-    missed = lax.stop_gradient(missed_contacts(at_gap, pairs))
+    missed = lax.stop_gradient(missed_contacts(at_gap, system.pairs))
     result = Result.where(missed > 0, Result.over_capacity, worst)
     return Solution(value, result, {"steps": steps, "inner": inner, "missed": missed})
