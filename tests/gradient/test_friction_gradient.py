@@ -1,5 +1,6 @@
 """Gradients of calendering with plasticity, bonds and friction through load and unload, against central differences."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,37 +30,56 @@ def film():
     return packing, candidate_pairs(packing)
 
 
-def outputs(v, packing, pairs):
-    """Porosity and thickness after release, pressure at the gap, depths of all particles weighed at random, at the
-    scales `v` of the named variables; and the solution."""
+def design(v, packing):
+    """Film, gap, law, binder, method and friction at the scales `v` of the named variables."""
     size, one, modulus, hardness, stiffness, strength, rough, wall, gap, release = v
     radii = packing.radii * size * jnp.ones(COUNT).at[7].set(one)
     law, binder = ContactLaw(140e9 * modulus, 0.3, 3e9 * hardness), Binder(2e9 * stiffness, strength=50e6 * strength)
     method = Calendering(release=2e7 * release, load=4, unload=2)
     film = Packing(packing.positions, radii, packing.box)
-    rule = Friction(0.3 * rough, 0.3 * wall)
-    solution = calender(film, pairs, 27e-6 * gap, law, binder, method, rule)
-    value, weights = solution.value, jax.random.normal(jax.random.key(1), (COUNT, 3))
+    return film, 27e-6 * gap, law, binder, method, Friction(0.3 * rough, 0.3 * wall)
+
+
+def numbers(value):
+    """Porosity and thickness after release, pressure at the gap, positions of all particles weighed at random."""
+    weights = jax.random.normal(jax.random.key(1), (COUNT, 3))
     depths = jnp.sum(weights * value.packing.positions) * 1e6
     porosity = 1 - solid_fraction(value.packing)
-    numbers = [porosity, value.packing.box[0] * 1e5, value.pressure[4] / 1e8, depths / 10]
-    return jnp.stack(numbers), solution
+    return jnp.stack([porosity, value.packing.box[0] * 1e5, value.pressure[4] / 1e8, depths / 10])
+
+
+jitted = eqx.filter_jit(calender)
+
+
+def evaluate(v, packing, pairs):
+    """The same compiled function as in the physics of calendering with friction."""
+    film, gap, *rest = design(v, packing)
+    solution = jitted(film, pairs, gap, *rest)
+    return np.asarray(numbers(solution.value)), solution
 
 
 @pytest.fixture(scope="module")
 def evaluated(film):
-    """Values at the point and at a step to both sides of every variable, by one compiled function."""
-    evaluate = jax.jit(lambda v: outputs(v, *film))
-    return {0: evaluate(jnp.ones(10))} | {
-        (i, sign): evaluate(jnp.ones(10).at[i].add(sign * STEP)) for i in range(10) for sign in (-1, 1)
+    """Values at the point and at a step to both sides of every variable."""
+    return {0: evaluate(jnp.ones(10), *film)} | {
+        (i, sign): evaluate(jnp.ones(10).at[i].add(sign * STEP), *film) for i in range(10) for sign in (-1, 1)
     }
 
 
 @pytest.fixture(scope="module")
 def jacobian(film):
     """(4, 10), by reverse mode."""
-    reverse = jax.jit(lambda v: jax.vmap(jax.vjp(lambda u: outputs(u, *film)[0], v)[1])(jnp.eye(4))[0])
-    return np.asarray(reverse(jnp.ones(10)))
+    packing, pairs = film
+
+    def pressed(v):
+        film, gap, *rest = design(v, packing)
+        return numbers(calender(film, pairs, gap, *rest).value)
+
+    def pull_back(v, w):
+        return jax.vjp(pressed, v)[1](w)[0]
+
+    reverse = jax.jit(pull_back)
+    return np.stack([np.asarray(reverse(jnp.ones(10), w)) for w in jnp.eye(4)])
 
 
 def test_the_contact_network_is_the_same_on_both_sides(evaluated):
@@ -90,3 +110,15 @@ def test_pressure_is_homogeneous_in_the_moduli(evaluated, jacobian):
     # At fixed shape nothing else moves: thickness is homogeneous of degree 0 in all of them.
     total = np.sum(jacobian[1, 2:6]) + jacobian[1, 9]
     assert float(total) == pytest.approx(0, abs=1e-7 * np.abs(jacobian[1]).max())
+
+
+def test_value_and_gradient_export_for_cuda(film):
+    packing, pairs = film
+
+    def thickness(v):
+        film, gap, *rest = design(v, packing)
+        return calender(film, pairs, gap, *rest).value.packing.box[0]
+
+    exported = jax.export.export(jax.jit(jax.value_and_grad(thickness)), platforms=["cuda"])(jnp.ones(10))
+    assert exported.platforms == ("cuda",)
+    assert "callback" not in exported.mlir_module()

@@ -9,11 +9,14 @@ import pytest
 from microstructure.packing import Packing
 from microstructure.sizes import LogNormal, sample, unit_draws
 from solver.numerics.solution import Result
+from solver.particles import contact
 from solver.particles.bond import Binder
 from solver.particles.contact import ContactLaw
 from solver.particles.friction import Friction
 from solver.particles.neighbours import candidate_pairs
+from solver.process import frictional, frictionless, rough
 from solver.process.calender import Calendering, calender
+from solver.process.film import Stage, film_at_rest
 from solver.process.settle import settled_film
 
 COUNT, GAP = 64, 27e-6
@@ -81,15 +84,21 @@ def test_friction_raises_the_pressure(film, pairs, pressed):
     assert float(rougher.value.pressure[4]) > float(pressed.value.pressure[4])
 
 
-def test_without_friction_and_without_levers_it_is_the_energy(film, pairs):
-    """Two routes: with no friction and a binder too soft to feel the turning of its ends, forces that balance and the
-    minimum of the energy agree."""
-    soft = Binder(modulus=2e5, strength=1e12)
-    balanced = run(film, pairs, GAP, binder=soft, friction=0.0)
-    energy = jitted(film, pairs, jnp.asarray(GAP), ContactLaw(), soft, METHOD)
-    assert bool(balanced.result == Result.successful) and bool(energy.result == Result.successful)
-    expected = np.asarray(energy.value.pressure)
-    np.testing.assert_allclose(np.asarray(balanced.value.pressure), expected, rtol=0.02, atol=1e4)
+def test_without_friction_the_forces_are_the_slope_of_the_energy(film, pairs):
+    """Two routes to the force on every particle and the plate, anywhere: the energy, and the wrenches of contacts."""
+    law, unit = ContactLaw(), jnp.mean(film.radii)
+    smooth = film_at_rest(film, pairs, law, Binder(), unit)
+    system = frictional.roughened(smooth, law, Friction(0.0, 0.0), jnp.asarray(0.0))
+    past, positions, top = frictional.unmoved(smooth), film.positions / unit, film.box[0] / unit
+    branch = contact.branch(0.01 * jnp.arange(float(smooth.conformed.shape[0])) % 0.03, smooth.law)
+    stage = Stage(jnp.asarray(False), top, jnp.asarray(1e-3))
+    moved = 0.8 * positions + 0.02 * jax.random.normal(jax.random.key(2), positions.shape)
+    given = rough.Given(branch, past, positions, top, positions)
+    force, moment, plate = jax.jit(rough.residual)((moved, jnp.zeros_like(moved), 0.8 * top), (system, given, stage))
+    slope = jax.jit(jax.grad(frictionless.energy))((moved, 0.8 * top), (smooth, branch, past.bridges, stage))
+    np.testing.assert_allclose(np.asarray(force), np.asarray(slope[0]), atol=1e-13)
+    assert float(plate) == pytest.approx(float(slope[1]), rel=1e-12)
+    assert float(jnp.max(jnp.abs(moment))) > 1e-3  # the bridges turn the particles; contacts alone would not
 
 
 def test_translation_and_permutation_change_nothing(film, pressed):
