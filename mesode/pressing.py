@@ -15,7 +15,7 @@ from mesode.record import Stage
 from microstructure import store
 from microstructure.packing import Packing, wrapped
 from microstructure.units import N_mm, um
-from solver.numerics.solution import raise_unless_successful
+from solver.numerics.solution import Result, SolveError, raise_unless_successful
 from solver.process import calender
 from solver.process.nip import Nip, compaction, line_load
 
@@ -53,6 +53,7 @@ class _Once:
         """Increment `k`, from the saved carry and rows of the one before."""
         press = self.made(state)
         leaves, tree = jax.tree.flatten(press.first)
+        leaves = [jnp.asarray(np.asarray(leaf)) for leaf in leaves]  # as they come back from a file: compiled once
         rows = {}
         if before is not None:
             saved = state[before]
@@ -60,11 +61,20 @@ class _Once:
             rows = saved["rows"]
         stage = jax.tree.map(lambda a: a[k], press.stages)
         carry, row = self.step(press, jax.tree.unflatten(tree, leaves), stage)
+        _require_rest(carry[3], k)
         grown = {
             f"{i}": np.concatenate([rows[f"{i}"], np.asarray(leaf)[None]]) if rows else np.asarray(leaf)[None]
             for i, leaf in enumerate(jax.tree.leaves(row))
         }
         return {"carry": {f"{i}": leaf for i, leaf in enumerate(jax.tree.leaves(carry))}, "rows": grown}
+
+
+def _require_rest(result, k: int) -> None:
+    if not (result == Result.successful).item():
+        raise SolveError(
+            f"Increment {k + 1} of calendering found no equilibrium: {Result[result]} Raise `calendering.increments`, "
+            "so that each step of the plate is shorter."
+        )
 
 
 def _prepared(job: Job, state: Mapping):
