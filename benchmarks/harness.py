@@ -26,7 +26,7 @@ from mesode.record import commit, versions
 
 SCHEMA = 1
 SUITES = ("transport", "calender", "particles", "cell", "chain")
-LARGE = ("transport_large",)  # run only when they are named
+LARGE = ("transport_large", "particles_large")  # run only when they are named
 PEERS_PYTHON = "MESODE_PEERS_PYTHON"  # names the interpreter of an environment that has the peers
 _TIMEOUT = 1800  # s, that a peer may take for one case
 
