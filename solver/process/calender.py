@@ -29,7 +29,8 @@ class Calendering(eqx.Module):
     pressure; `release`, plate pressure at the end, Pa, at which the thickness is read; `newton`, the search for each
     equilibrium without friction, and `root`, with it, in units of the mean radius and of E*; `tie`, with friction, the
     stiffness that holds each particle and its rotation to where the increment takes it in the mean, over E* R of a
-    contact: it lets go after each increment, and only what nothing else holds feels it.
+    contact: it lets go after each increment, as a drag would, and only what nothing else holds feels it. Spheres
+    without binder need about 1e-3 for the search to converge.
     """
 
     release: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e5)
@@ -38,6 +39,9 @@ class Calendering(eqx.Module):
     tie: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-9)
     load: int = eqx.field(static=True, default=10)
     unload: int = eqx.field(static=True, default=3)
+
+    def __check_init__(self):
+        require("tie", self.tie, 0.0, 1.0)
 
 
 class Calendered(eqx.Module):
