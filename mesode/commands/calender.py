@@ -3,17 +3,14 @@
 import time
 
 from mesode import plan, process, record, runs
-from mesode.commands.jobs import job_of, require_output
-from mesode.job import JobError
+from mesode.commands.jobs import particles_of
 from mesode.process import log
 
 
 def calender(options) -> dict:
     """Packs the dried film of a recipe, presses it to the gap, lets go, and writes particles, curves and figures."""
-    start, job = time.perf_counter(), job_of(options)
-    if job.has_image:
-        raise JobError([f"{job.source}: The structure comes from `image.path`, so there are no particles to press."])
-    output = require_output(job["run.output"] if "run.output" in job.given else "mesode_calendered.h5")
+    start = time.perf_counter()
+    job, output = particles_of(options, "mesode_calendered.h5", "press")
     plan.require_possible(job)
     process.configure(options.device)
     clock = process.CompileClock()

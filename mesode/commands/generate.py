@@ -5,17 +5,15 @@ import sys
 import time
 
 from mesode import plan, process
-from mesode.commands.jobs import job_of, require_output
+from mesode.commands.jobs import particles_of
 from mesode.job import JobError
 from mesode.process import log
 
 
 def generate(options) -> dict:
     """Packs the active material of a recipe into the dried film and writes a packing file that ParaView opens."""
-    start, job = time.perf_counter(), job_of(options)
-    if job.has_image:
-        raise JobError([f"{job.source}: The structure comes from `image.path`, so there are no particles to pack."])
-    output = require_output(job["run.output"] if "run.output" in job.given else "mesode_packing.h5")
+    start = time.perf_counter()
+    job, output = particles_of(options, "mesode_packing.h5", "pack")
     plan.require_packing(job)
     process.configure(options.device)
     clock = process.CompileClock()

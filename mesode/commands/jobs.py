@@ -31,6 +31,16 @@ def require_output(path) -> pathlib.Path:
     return path
 
 
+def particles_of(options, default: str, purpose: str) -> tuple[Job, pathlib.Path]:
+    """The job of a command that needs particles for a `purpose`, and its output, `default` where none is given."""
+    job = job_of(options)
+    if job.has_image:
+        raise JobError(
+            [f"{job.source}: The structure comes from `image.path`, so there are no particles to {purpose}."]
+        )
+    return job, require_output(job["run.output"] if "run.output" in job.given else default)
+
+
 def run(options) -> dict:
     """The main job: recipe or image to the figures of the cell, a run file and a report."""
     from mesode import process
