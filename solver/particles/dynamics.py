@@ -186,9 +186,11 @@ def _against(scene: Scene, index, walls: Walls, state, memory):
 
 def _forces(scene: Scene, fixed, state: State) -> State:
     """The state with the forces of its positions and velocities, and what the contacts remember after it."""
-    moving = (state.positions, state.velocities, state.spins)
-    pushed, twist, overlap, memory = _between(scene, state.near, fixed, *moving, state.memory)
-    force, torque = _summed(state.near, pushed, twist, overlap, scene.grains.radii)
+    moving, memory = (state.positions, state.velocities, state.spins), state.memory
+    force = torque = jnp.zeros_like(state.positions)
+    if not _alone(scene):
+        pushed, twist, overlap, memory = _between(scene, state.near, fixed, *moving, memory)
+        force, torque = _summed(state.near, pushed, twist, overlap, scene.grains.radii)
     on_walls, wall_memory = [], []
     for index, past in enumerate(state.wall_memory):
         f, t, reaction, now = _against(scene, index, state.walls, (*moving, state.time), past)
@@ -222,6 +224,11 @@ def contacts(scene: Scene, state: State):
     moving = (state.positions, state.velocities, state.spins)
     pushed, _, overlap, _ = _between(instant, state.near, fixed, *moving, state.memory)
     return pushed, _relative(scene, state.near, state.positions), overlap, fixed[0]
+
+
+def _alone(scene: Scene) -> bool:
+    """Whether there is one particle, which meets only walls: then nothing of pairs is compiled."""
+    return scene.grains.radii.shape[0] == 1
 
 
 def _inertia(g: Grains):
@@ -269,6 +276,8 @@ def _travelled(state: State):
 
 def relisted(scene: Scene, state: State, capacity: Capacity) -> State:
     """The state with a list made for where the particles are now; contacts keep what they remember."""
+    if _alone(scene):
+        return eqx.tree_at(lambda s: s.near.anchor, state, state.positions)
     near = cells.build(state.positions, scene.grains.radii, _box(scene), scene.skin, capacity)
     # An overflow stays, so that the one who looks at the end sees it.
     near = eqx.tree_at(lambda n: n.overflow, near, near.overflow | state.near.overflow)

@@ -269,7 +269,7 @@ def test_v16_sphere_on_an_incline(mu, acceleration, turning):
     law = Contact(Hertz(), Restitution(0.3), Mindlin(mu))
     step = 0.2 * rayleigh_time(radius, *solid)
     gravity = (-g * np.cos(angle), g * np.sin(angle), 0.0)
-    scene = Scene(body, [1.0, 1.0], step, (Plane(),), law, law, gravity, skin=0.1)
+    scene = Scene(body, [1.0, 1.0], step, (Plane(),), law, law, gravity=gravity, skin=0.1)
     weight = float(body.mass[0]) * g * np.cos(angle)
     sink = (0.75 * weight * float(body.compliance[0]) / np.sqrt(radius)) ** (2 / 3)
     packing = Packing(jnp.asarray([[radius - sink, 0.0, 0.0]]), body.radii, [0.1, 1.0, 1.0])
