@@ -21,6 +21,7 @@ COMMANDS = (
     "run",
     "check",
     "generate",
+    "calender",
     "gradient",
     "design",
     "transport",
