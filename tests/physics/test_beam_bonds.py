@@ -39,7 +39,7 @@ def at_rest(forces):
     positions = packing.positions.T
 
     def residual(motion):
-        moved = jnp.concatenate([jnp.zeros((6, 1)), motion], axis=1)
+        moved = jnp.concatenate([jnp.zeros((6, 1)), motion.reshape(6, BONDS)], axis=1)
         shift, turn = moved[:3], moved[3:]
         one, two = bonds.first, bonds.second
         relative = (positions + shift)[:, two] - (positions + shift)[:, one]
@@ -50,9 +50,9 @@ def at_rest(forces):
         total = total.at[:, two].add(jnp.concatenate([-pull, there]))
         return total[:, 1:].at[:, -1].add(jnp.asarray(forces)).reshape(-1)
 
-    zero = jnp.zeros((6, BONDS))
-    matrix = jax.jacfwd(lambda m: residual(m.reshape(6, BONDS)))(zero.reshape(-1))
-    return jnp.linalg.solve(matrix, -residual(zero)).reshape(6, BONDS), bonds
+    zero = jnp.zeros(6 * BONDS)
+    value, matrix = jax.jit(lambda m: (residual(m), jax.jacfwd(residual)(m)))(zero)
+    return np.linalg.solve(matrix, -value).reshape(6, BONDS), bonds
 
 
 def test_v13_cantilever():

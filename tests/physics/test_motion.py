@@ -234,7 +234,7 @@ def test_list_holds_exactly_the_near_pairs():
     """Against every pair of all nine images, in a box so small that cells wrap onto themselves."""
     packing, *_ = crowd(3)
     skin = 1.5e-6
-    near = cells.build(packing.positions.T, packing.radii, packing.box, skin, CAPACITY)
+    near = eqx.filter_jit(cells.build)(packing.positions.T, packing.radii, packing.box, skin, CAPACITY)
     listed = np.asarray(near.listed)
     found = set(zip(*(np.asarray(a)[listed].tolist() for a in (near.first, near.second, *near.image)), strict=True))
     assert len(found) == int(near.count) == listed.sum()
