@@ -16,11 +16,12 @@ import numpy as np
 from benchmarks.harness import against, aimed, ask_peer, case
 from microstructure.packing import Packing
 from solver.particles import cells
-from solver.particles.dynamics import Run, Scene, advance, grains, refitted, run, start
+from solver.particles.dynamics import Run, advance, refitted, run, start
 from solver.particles.forces import Contact
 from solver.particles.normal import Hertz
 from solver.particles.observe import observe
 from solver.particles.plates import Moving, Plane
+from solver.particles.scene import Scene, grains
 from solver.particles.tangential import Linear, Mindlin, Restitution
 
 UM, STEP = 1e-6, 1.5e-9

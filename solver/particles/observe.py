@@ -4,7 +4,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from solver.particles.dynamics import Scene, State, contacts
+from solver.particles.dynamics import contacts
+from solver.particles.scene import Scene, State
 
 
 class Observed(eqx.Module):

@@ -15,8 +15,7 @@ class Nip(eqx.Module):
     The rolls are so much larger than the web is thick that the web is a slab everywhere, pressed to h(x) = gap + 2 x^2
     / D at the distance x from the narrowest line.
 
-    **Arguments:** `diameter`, D, m; `speed`, of the web, m/s; `passes`, how often the web goes through, each with the
-    same gap.
+    **Arguments:** `diameter`, D, m; `speed`, of the web, m/s.
 
     **Source:** the geometry of rolling, Johnson 1985, Contact Mechanics, doi 10.1017/CBO9781139171731, section 9.1;
     line load as in Meyer et al. 2017, doi 10.1016/j.jmatprotec.2017.05.031.
@@ -24,12 +23,10 @@ class Nip(eqx.Module):
 
     diameter: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.8)
     speed: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.5)
-    passes: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):
         require("diameter", self.diameter, 1e-3, 10.0, unit="m")
         require("speed", self.speed, 1e-6, 100.0, unit="m/s")
-        require("passes", self.passes, 1, 100)
 
     def thickness(self, gap, x):
         """The web's thickness at the distance `x`, m, from the narrowest line."""

@@ -106,6 +106,7 @@ def on_planes(columns, system: System, given: Given, sharpness=1.0):
 
 
 def plane_columns(state, stage: Stage):
+    """Rows (position, turn, plate's height) of all particles, (N, 7), for [`on_planes`][]."""
     positions, turns, _ = state
     plate = jnp.broadcast_to(_plate(state, stage), positions.shape[:1])
     return jnp.concatenate([positions, turns, plate[:, None]], axis=1)
@@ -119,6 +120,7 @@ def between(columns, given: wrench.Pair, sharpness=1.0):
 
 
 def pair_columns(state, system: System, index):
+    """Rows (relative position, both turns) of the pairs `index`, (p, 9), for [`between`][]."""
     positions, turns, _ = state
     pairs = system.pairs
     relative = relative_positions(positions, system.lateral, pairs)[index]

@@ -9,9 +9,10 @@ import pytest
 from microstructure.packing import Packing
 from solver.particles import cells
 from solver.particles.beam import Beam, Bonds, glued, load, unstrained
-from solver.particles.dynamics import Scene, advance, begin, grains
+from solver.particles.dynamics import advance, begin
 from solver.particles.forces import Contact
 from solver.particles.normal import Hertz
+from solver.particles.scene import Scene, grains
 
 RADIUS, PITCH, BONDS = 1e-6, 4e-6, 5  # the spheres of a chain do not touch
 LATERAL = (1e-3, 1e-3)

@@ -9,10 +9,11 @@ import pytest
 
 from microstructure.packing import Packing
 from solver.particles import cells
-from solver.particles.dynamics import Scene, advance, begin, grains, rayleigh_time, run, start
+from solver.particles.dynamics import advance, begin, run, start
 from solver.particles.forces import Contact
 from solver.particles.normal import Hertz, Luding, ThorntonNing
 from solver.particles.plates import Plane
+from solver.particles.scene import Scene, grains, rayleigh_time
 from solver.particles.tangential import Mindlin, Restitution
 
 ELASTIC = Contact(Hertz(), None, None)

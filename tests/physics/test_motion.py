@@ -10,11 +10,12 @@ import pytest
 
 from microstructure.packing import Packing
 from solver.particles import cells
-from solver.particles.dynamics import Scene, advance, begin, grains, rayleigh_time, run
+from solver.particles.dynamics import advance, begin, run
 from solver.particles.forces import Contact
 from solver.particles.normal import Hertz, Plastic
 from solver.particles.observe import observe
 from solver.particles.plates import Moving, Plane, Roll, Servo
+from solver.particles.scene import Scene, grains, rayleigh_time
 from solver.particles.tangential import Mindlin, Restitution
 
 COUNT, SIDE, HEIGHT = 64, 25e-6, 25e-6
