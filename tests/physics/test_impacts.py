@@ -37,7 +37,9 @@ def impact(law, radius, solid, velocity, spin=(0, 0, 0), *, second=None, step=No
     deepest = (15 * mass * speed**2 / (16 * stiff * jnp.sqrt(reduced))) ** 0.4
     step = 2.94327 * deepest / speed / 300 if step is None else step
     lateral = jnp.stack([WIDE * jnp.asarray(radius)] * 2)
-    scene = Scene(body, lateral, step, (Plane(shear=soft * body.shear[0]),) if second is None else (), law, law, skin=0.5 * radius)
+    scene = Scene(
+        body, lateral, step, (Plane(shear=soft * body.shear[0]),) if second is None else (), law, law, skin=0.5 * radius
+    )
     places = [1.0] if second is None else [3.0, 1.0]
     positions = jnp.stack([radius * jnp.asarray([p, 0.0, 0.0]) for p in places])
     packing = Packing(positions, body.radii, jnp.concatenate([jnp.asarray(10.0 * radius)[None], lateral]))
