@@ -54,9 +54,16 @@ class Binder(eqx.Module):
         require("length", self.length, 1e-3, 3.0)
         require("hardening", self.hardening, 0.0, 1.0)
         if self.fracture_strain is not None:
-            require("fracture_strain", self.fracture_strain, 0.0, hint="Leave it out for a binder that never breaks.")
+            require("fracture_strain", jnp.minimum(self.fracture_strain, 1e30), 0.0)
         if self.fracture_stress is not None:
-            require("fracture_stress", self.fracture_stress, 0.0, unit="Pa")
+            require("fracture_stress", jnp.minimum(self.fracture_stress, 1e30), 0.0, unit="Pa")
+
+    def softened(self, share, shift) -> "Binder":
+        """The binder with `share` of its modulus and strengths; it has no relaxation times to `shift`."""
+        changed = eqx.tree_at(lambda b: (b.modulus, b.strength), self, (share * self.modulus, share * self.strength))
+        if self.fracture_stress is None:
+            return changed
+        return eqx.tree_at(lambda b: b.fracture_stress, changed, share * self.fracture_stress)
 
 
 class Bridge(eqx.Module):
