@@ -32,7 +32,7 @@ class Beam(eqx.Module):
     unbreakable.
 
     **Source:** Potyondy and Cundall 2004, doi 10.1016/j.ijrmms.2004.09.011, equations 12 to 19. Numbers: Lundkvist et
-    al. 2024 (Powder Technology 443, 119873), E = 2 GPa, nu = 0.3; strengths are to be calibrated.
+    al. 2024, doi 10.1016/j.powtec.2024.119873, E = 2 GPa, nu = 0.3; strengths are to be calibrated.
     """
 
     modulus: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=2e9)

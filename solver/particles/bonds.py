@@ -54,38 +54,50 @@ def glued(positions, radii, lateral, pairs, law: Beam | None = None, radius: flo
     (2, B)); `radius`, of a bond over the smaller of its particles.
     """
     require("radius", radius, 1e-3, 3.0)
-    length, smaller, _ = _distances(positions, radii, lateral, pairs)
-    return _listed(pairs, len(radii), Size(length, length, radius * smaller, np.ones_like(length)), law or Beam())
+    length, *both = _distances(positions, radii, lateral, pairs)
+    thin = radius * np.minimum(*both)
+    return _listed(pairs, len(radii), Size(length, length, thin, np.ones_like(length)), law or Beam())
 
 
 def filled(
-    positions, radii, lateral, pairs, law: ViscoelasticBinder | None = None, radius: float = 1.5, thickness: float = 0.5
+    positions,
+    radii,
+    lateral,
+    pairs,
+    law: ViscoelasticBinder | None = None,
+    radius: float = 1.75,
+    thickness: float = 0.5,
+    dried: bool = True,
 ) -> Bonds:
-    """[`Bonds`][] of binder in the gaps of `pairs`: it carries nothing where they are now. Host only.
+    """[`Bonds`][] of binder in the gaps of `pairs`. Host only.
 
-    Where the gap is wider than the binder, the pair is bonded once it has come near enough to press it.
+    Where the gap is wider than the binder is thick, the pair is bonded once it has come near enough to press it.
 
-    **Arguments:** as of [`glued`][]; `thickness`, of the binder over the smaller particle.
+    **Arguments:** as of [`glued`][]; `radius` and `thickness` of the binder, over the mean radius of the two; `dried`,
+    whether the binder of narrower gaps carries nothing where the particles are now; otherwise it is pressed to what the
+    gap leaves.
 
-    **Source:** Lundkvist et al. 2024, Powder Technology 443, 119873, and the code that belongs to it: radius 1.5 to
-    1.75 and thickness 0.5 of the first particle of a pair.
+    **Source:** Lundkvist et al. 2024, doi 10.1016/j.powtec.2024.119873, and the code that belongs to it: radius 1.5 to
+    1.75 and thickness 0.5 of the particle that comes first in a pair, pressed.
     """
     require("radius", radius, 1e-3, 3.0)
     require("thickness", thickness, 1e-3, 3.0)
-    distance, smaller, touching = _distances(positions, radii, lateral, pairs)
-    reach = touching + thickness * smaller
-    size = Size(np.minimum(distance, reach), thickness * smaller, radius * smaller, (distance <= reach).astype(float))
+    distance, one, two = _distances(positions, radii, lateral, pairs)
+    mean = 0.5 * (one + two)
+    reach = (2 + thickness) * mean
+    length = np.minimum(distance, reach) if dried else reach
+    held = (distance <= reach) & dried
+    size = Size(length, thickness * mean, radius * mean, held.astype(float))
     return _listed(pairs, len(radii), size, law or ViscoelasticBinder())
 
 
 def _distances(positions, radii, lateral, pairs):
-    """Of each pair: distance of the centres, the smaller radius, and the sum of the radii (B,)."""
+    """Of each pair: distance of the centres, and both radii (B,)."""
     first, second, image = (np.asarray(p) for p in pairs)
     positions, radii = np.asarray(positions), np.asarray(radii)
     relative = positions[:, second] - positions[:, first]
     relative[1:] += image * np.asarray(lateral)[:, None]
-    one, two = radii[first], radii[second]
-    return np.linalg.norm(relative, axis=0), np.minimum(one, two), one + two
+    return np.linalg.norm(relative, axis=0), radii[first], radii[second]
 
 
 def _listed(pairs, count, size: Size, law) -> Bonds:
@@ -97,9 +109,10 @@ def _listed(pairs, count, size: Size, law) -> Bonds:
 
 
 def near_pairs(packing: Packing, reach: float = 0.5, fraction: float = 1.0, seed: int = 0):
-    """A `fraction` of the pairs whose surfaces are nearer than `reach` times the smaller radius. Host only.
+    """A `fraction` of the pairs whose surfaces are nearer than `reach` times their mean radius. Host only.
 
-    The same seed gives the same pairs, each drawn by itself, as in the model of Lundkvist et al. 2024.
+    A number that follows from its particles and the seed decides of each pair, wherever the others are, so the same
+    pairs are drawn again of a packing that has moved. Each is drawn by itself, as Lundkvist et al. 2024 do.
 
     **Returns:** (first (B,), second (B,), image (2, B)), for [`glued`][] or [`filled`][].
     """
@@ -115,9 +128,22 @@ def near_pairs(packing: Packing, reach: float = 0.5, fraction: float = 1.0, seed
         capacity = cells.grown(capacity, near)
     listed = np.asarray(near.listed)
     pairs = tuple(np.asarray(p)[..., listed] for p in (near.first, near.second, near.image))
-    distance, smaller, touching = _distances(packing.positions.T, radii, box[1:], pairs)
-    close = distance - touching < reach * smaller
+    distance, one, two = _distances(packing.positions.T, radii, box[1:], pairs)
+    close = distance < (1 + 0.5 * reach) * (one + two)
     pairs = tuple(p[..., close] for p in pairs)
     order = np.lexsort((*pairs[2], pairs[1], pairs[0]))
-    drawn = order[np.random.default_rng(seed).random(len(order)) < fraction]
+    drawn = order[_chances(pairs[0][order], pairs[1][order], seed) < fraction]
     return tuple(p[..., drawn] for p in pairs)
+
+
+def _chances(first, second, seed):
+    """A number from 0 to 1 for each pair, as if drawn at random: the mixing steps of splitmix64 (Steele, Lea and Flood
+    2014, doi 10.1145/2660193.2660195) on the seed and the two indices in turn."""
+    value = np.full(len(first), np.uint64(seed))
+    with np.errstate(over="ignore"):
+        for word in (first, second):
+            value = value + np.uint64(0x9E3779B97F4A7C15) * (np.asarray(word, np.uint64) + np.uint64(1))
+            value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            value = value ^ (value >> np.uint64(31))
+    return (value >> np.uint64(11)) / 2.0**53

@@ -46,7 +46,7 @@ def grains(radii, modulus, poisson, density, mass_scale=1.0) -> Grains:
 def rayleigh_time(radius, modulus, poisson, density):
     """The time that a Rayleigh wave takes across a sphere, s: a time step should be a tenth to a fifth of it.
 
-    **Source:** Li, Xu and Thornton 2005, doi 10.1016/j.powtec.2005.09.002.
+    **Source:** Li, Xu and Thornton 2005, doi 10.1016/j.powtec.2005.09.002 (unchecked).
     """
     shear = modulus / (2 * (1 + poisson))
     return jnp.pi * radius * jnp.sqrt(density / shear) / (0.1631 * poisson + 0.8766)

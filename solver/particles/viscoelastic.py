@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from microstructure.checks import require
 from solver.particles.ends import Ends, Size
@@ -29,20 +29,21 @@ class Relaxed(eqx.Module):
 
 
 class ViscoelasticBinder(eqx.Module):
-    """A disc of binder between two particles that cannot narrow, relaxes, and yields along its axis.
+    """A disc of binder between two particles that cannot narrow, that relaxes, and that yields along its axis.
 
     With area A = pi r^2 and thickness t the instantaneous stiffnesses are psi = c (1 - nu) / ((1 + nu) (1 - 2 nu)) E A
     / t along and psi_s = E A / (2 (1 + nu) t) across; the forces relax by the same [`Prony`][] series, F += psi (dh -
     sum alpha_i dq_i), and the one along is cut at A sigma_Y both ways after each step. A pair is bonded once its binder
     has been pressed; before, it carries nothing, and afterwards tension too. It breaks when its stretch over t reaches
-    `fracture_strain`. It carries no moment beyond that of its shear force.
+    `fracture_strain`. It carries no moment beyond that of its shear force. What is not `adhesive`, as while a film is
+    packed, pushes while it is pressed and does nothing else.
 
     **Arguments:** `modulus`, E, Pa, of fast loading; `poisson`; `yield_stress`, sigma_Y, Pa; `confinement`, c;
-    `fracture_strain`, infinite is unbreakable; `relaxation`.
+    `fracture_strain`, infinite is unbreakable; `adhesive`; `relaxation`.
 
-    **Source:** Lundkvist, Larsson, Iyer and Olsson 2024, Powder Technology 443, 119873, and the code that belongs to it
-    (axlun/DEMsim), with E = 2 GPa, nu = 0.3, sigma_Y = 200 MPa, c = 1; fracture strains of 0.05 to 0.2 in their later
-    runs. The series across acts on the slip as a vector, theirs on its length, which is the same for slip in one
+    **Source:** Lundkvist et al. 2024, doi 10.1016/j.powtec.2024.119873, and the code that belongs to it (axlun/DEMsim),
+    with E = 2 GPa, nu = 0.3, sigma_Y = 200 MPa in early runs and none in the final ones, c = 1; fracture strains of
+    0.05 to 0.2 in their later ones. The series across acts on the slip as a vector, theirs on its length, which is the same for slip in one
     direction.
     """
 
@@ -51,6 +52,7 @@ class ViscoelasticBinder(eqx.Module):
     yield_stress: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=200e6)
     confinement: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
     fracture_strain: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=jnp.inf)
+    adhesive: Bool[Array, ""] = eqx.field(converter=jnp.asarray, default=True)
     relaxation: Prony = eqx.field(default_factory=Prony)
 
     def __check_init__(self):
@@ -84,18 +86,19 @@ class ViscoelasticBinder(eqx.Module):
         length = jnp.sqrt(jnp.sum(at.relative**2, axis=0))
         normal = at.relative / length
         pressed = size.length - length
-        held = jnp.where((past.held > 0) | (pressed > 0), 1.0, 0.0)
-        intact = jnp.where((held > 0) & (-pressed >= self.fracture_strain * size.thickness), 0.0, past.intact)
-        acts = (held > 0) & (intact > 0)
+        held = jnp.where((past.held > 0) | ((pressed > 0) & self.adhesive), 1.0, 0.0)
+        intact = jnp.where((past.held > 0) & (-pressed >= self.fracture_strain * size.thickness), 0.0, past.intact)
+        acts = ((held > 0) | (pressed > 0)) & (intact > 0)
         push, pressed, creep = self._along(size, jnp.where(acts, pressed, 0), past, step)
         across, slip, crept = self._across(size, at, normal, length, past, step)
 
         def kept(value):
             return jnp.where(acts, value, 0)
 
-        force = kept(-push * normal - across)
+        force = kept(jnp.where(held > 0, -push * normal - across, -jnp.maximum(push, 0) * normal))
         lever = cross(0.5 * length * normal, force)
-        after = Relaxed(*map(kept, (push, pressed, creep, across, slip, crept)), held, intact)
+        sheared = (jnp.where(held > 0, value, 0) for value in map(kept, (across, slip, crept)))
+        after = Relaxed(*map(kept, (push, pressed, creep)), *sheared, held, intact)
         return force, lever, lever, after
 
     def _along(self, size: Size, pressed, past: Relaxed, step):

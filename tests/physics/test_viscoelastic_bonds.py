@@ -169,6 +169,29 @@ def test_binder_bonds_when_first_pressed():
     assert pull(2.51e-6, past)[0] == pytest.approx(stiff * 0.01e-6, rel=1e-9)
 
 
+def test_binder_that_is_not_adhesive_only_pushes():
+    """While it is pressed it carries that, without shear; it holds nothing, and bonds once it is adhesive."""
+    positions, radii = jnp.asarray([[0.0, 2 * RADIUS + 2.4e-6], [0, 0], [0, 0]]), jnp.full(2, RADIUS)
+    wet = ViscoelasticBinder(adhesive=False)
+    bonds = filled(positions, radii, [1e-4, 1e-4], ([0], [1], [[0.0], [0.0]]), wet, radius=0.7, dried=False)
+    still, sliding = jnp.zeros((3, 1)), jnp.asarray([[0.0], [1e-6], [0.0]])
+    stiff = float(wet.stiffnesses(bonds.size)[0][0])
+
+    @jax.jit
+    def pull(gap, past, adhesive):
+        at = Ends(jnp.asarray([[2 * RADIUS + gap], [0.0], [0.0]]), sliding, (still, still))
+        on = eqx.tree_at(lambda b: b.law.adhesive, bonds, adhesive)
+        force, _, _, now = load(on, at, past, jnp.asarray(1e-9))
+        return force[:, 0], now
+
+    pressed, past = pull(2.4e-6, fresh(bonds), False)
+    assert pressed[0] == pytest.approx(-stiff * 0.1e-6, rel=1e-5) and pressed[1] == 0.0 and past.held[0] == 0.0
+    assert np.all(np.asarray(pull(2.6e-6, past, False)[0]) == 0.0)
+    bonded, past = pull(2.4e-6, past, True)
+    assert bonded[0] == pytest.approx(-stiff * 0.1e-6, rel=1e-5) and past.held[0] == 1.0
+    assert pull(2.6e-6, past, True)[0][0] == pytest.approx(stiff * 0.1e-6, rel=1e-4)
+
+
 def test_a_fraction_of_the_near_pairs():
     """Every near pair with fraction 1, a reproducible share of them with less, and none twice."""
     rng = np.random.default_rng(3)
@@ -181,13 +204,18 @@ def test_a_fraction_of_the_near_pairs():
     d = positions[None] - positions[:, None]
     d -= period * np.round(d / np.where(period > 0, period, 1))
     gap = np.linalg.norm(d, axis=2) - radii - radii[:, None]
-    expected = np.argwhere(np.triu(gap < 0.5 * np.minimum(radii, radii[:, None]), 1))
+    expected = np.argwhere(np.triu(gap < 0.25 * (radii + radii[:, None]), 1))
     assert set(zip(first.tolist(), second.tolist(), strict=True)) == set(map(tuple, expected.tolist()))
     some, again, other = (near_pairs(packing, fraction=0.6, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(some[0], again[0])
     assert len(some[0]) != len(other[0]) or np.any(some[1] != other[1])
     assert len(some[0]) == pytest.approx(0.6 * len(first), abs=4 * np.sqrt(0.24 * len(first)))
     assert len(near_pairs(packing, fraction=0.0)[0]) == 0
+    # A pair that is drawn is drawn whatever else is near.
+    wider = near_pairs(packing, reach=0.8, fraction=0.6, seed=1)
+    assert set(zip(*(p.tolist() for p in some[:2]), strict=True)) <= set(
+        zip(*(p.tolist() for p in wider[:2]), strict=True)
+    )
 
 
 def test_force_is_differentiable_in_the_binder():
