@@ -30,8 +30,8 @@ class Binder(eqx.Module):
     `fracture_stress`, Pa, or `None`, never.
 
     **Source:** Potyondy and Cundall 2004, doi 10.1016/j.ijrmms.2004.09.011. Numbers: Lundkvist et al. 2024, doi
-    10.1016/j.powtec.2024.119873: E_b = 2 GPa, nu = 0.3, length 0.5 R; strength 50 MPa and radius 0.7 R are starting values
-    to be calibrated on in-plane stiffness; hardening and background are numerical choices. Their later runs take
+    10.1016/j.powtec.2024.119873: E_b = 2 GPa, nu = 0.3, length 0.5 R; strength 50 MPa and radius 0.7 R are starting
+    values to be calibrated on in-plane stiffness; hardening and background are numerical choices. Their later runs take
     fracture strains of 0.05 to 0.2.
     """
 

@@ -43,8 +43,8 @@ class ViscoelasticBinder(eqx.Module):
 
     **Source:** Lundkvist et al. 2024, doi 10.1016/j.powtec.2024.119873, and the code that belongs to it (axlun/DEMsim),
     with E = 2 GPa, nu = 0.3, sigma_Y = 200 MPa in early runs and none in the final ones, c = 1; fracture strains of
-    0.05 to 0.2 in their later ones. The series across acts on the slip as a vector, theirs on its length, which is the same for slip in one
-    direction.
+    0.05 to 0.2 in their later ones. The series across acts on the slip as a vector, theirs on its length, which is the
+    same for slip in one direction.
     """
 
     modulus: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=2e9)
