@@ -5,9 +5,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from microstructure.packing import Packing
-from solver.particles import beam, cells
-from solver.particles.beam import Bonds
+from solver.particles import bonds, cells
+from solver.particles.bonds import Bonds
 from solver.particles.cells import Capacity, Near
+from solver.particles.ends import Ends
 from solver.particles.forces import Kinematics, cross, push
 from solver.particles.normal import Pair
 from solver.particles.scene import Grains, Scene, State, Walls
@@ -58,15 +59,21 @@ def _gathered(slots, on_first, on_second):
     return jnp.sum(both.at[:, slots].get(mode="promise_in_bounds", wrap_negative_indices=False), axis=1)
 
 
+def tied(scene: Scene, state: State):
+    """Of the bonds: force (3, B) on the first of each pair, N, moments (3, B) on the first and the second, N m, what
+    they remember after a step, and vectors from the first to the second (3, B), m.
+    """
+    one, two = scene.bonds.first, scene.bonds.second
+    relative = _relative(scene, scene.bonds, state.positions)
+    velocity = state.velocities[:, one] - state.velocities[:, two]
+    at = Ends(relative, velocity, (state.spins[:, one], state.spins[:, two]))
+    return *bonds.load(scene.bonds, at, state.strain, scene.step), relative
+
+
 def _bonded(scene: Scene, state: State):
     """Force and torque (3, N) of the bonds on each particle, and what they remember after a step."""
-    bonds = scene.bonds
-    one, two = bonds.first, bonds.second
-    relative = _relative(scene, bonds, state.positions)
-    velocity = state.velocities[:, one] - state.velocities[:, two]
-    spins = state.spins[:, one], state.spins[:, two]
-    force, here, there, strain = beam.load(bonds, relative, velocity, spins, state.strain, scene.step)
-    total = _gathered(bonds.slots, jnp.concatenate([force, here]), jnp.concatenate([-force, there]))
+    force, here, there, strain, _ = tied(scene, state)
+    total = _gathered(scene.bonds.slots, jnp.concatenate([force, here]), jnp.concatenate([-force, there]))
     return total[:3], total[3:], strain
 
 
@@ -105,6 +112,8 @@ def _forces(scene: Scene, fixed, state: State) -> State:
     g = scene.grains
     force = force + g.mass * (scene.gravity[:, None] - scene.drag * state.velocities)
     torque = torque - scene.drag * _inertia(g) * state.spins
+    if not scene.turning:
+        torque = jnp.zeros_like(torque)
     walls = state.walls
     if on_walls:
         walls = Walls(walls.height, walls.speed, jnp.stack(on_walls, axis=1))
@@ -260,7 +269,7 @@ def begin(scene: Scene, packing: Packing, heights, capacity: Capacity, velocitie
     walls = Walls(jnp.broadcast_to(jnp.asarray(heights, float), (bodies,)), jnp.zeros(bodies), jnp.zeros((3, bodies)))
     near = cells.build(positions, scene.grains.radii, _box(scene), scene.skin, capacity)
     memories = scene.contact.fresh(capacity.pairs), tuple(scene.wall_contact.fresh(count) for _ in scene.walls)
-    strain = None if scene.bonds is None else beam.unstrained(scene.bonds)
+    strain = None if scene.bonds is None else bonds.fresh(scene.bonds)
     state = State(jnp.asarray(0.0), positions, *moving, zero, zero, walls, near, *memories, strain)
     # The forces of this instant: no time passes for what the contacts remember.
     return _forces(eqx.tree_at(lambda s: s.step, scene, jnp.asarray(0.0)), _pairs(scene, near), state)
