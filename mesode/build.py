@@ -97,7 +97,11 @@ def methods_of(job: Job, conduction: Conduction | None = None) -> Methods:
     """
     active, _, film = (job.material_si(job[f"recipe.{part}_material"]) for part in PARTS)
     return Methods(
-        calendering=Calendering(load=job["calendering.increments"], unload=job["calendering.release_increments"]),
+        calendering=Calendering(
+            load=job["calendering.increments"],
+            unload=job["calendering.release_increments"],
+            passes=job["calendering.passes"],
+        ),
         friction=Friction(job["calendering.friction"], job["calendering.friction"]) if _rough(job) else None,
         contact=ContactLaw(**_given(active, modulus="youngs_modulus_GPa", poisson="poisson_ratio")),
         bonds=Binder(**_given(film, modulus="youngs_modulus_GPa", poisson="poisson_ratio")),

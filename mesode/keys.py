@@ -123,6 +123,7 @@ KEYS: tuple[Key, ...] = (
     _number("calendering", "friction", 0.0, 0.0, 2.0, "", 1.0, "of particles, collector and plate; 0 leaves it out"),
     Key("calendering", "increments", "int", 10, "steps of the plate down to the gap", 2, 1000),
     Key("calendering", "release_increments", "int", 3, "steps of the pressure while it lets go", 1, 100),
+    Key("calendering", "passes", "int", 1, "how often the film is pressed and let go", 1, 20),
     _number("calendering", "roll_diameter_mm", 800.0, 10.0, 3000.0, "mm", units.mm, "of both rolls, for the line load"),
     _number("calendering", "web_speed_m_min", 30.0, 0.01, 1000.0, "m/min", units.m_min, "for the time in the nip"),
     _number(

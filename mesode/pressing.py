@@ -25,7 +25,8 @@ PACKING = "packing"
 def stages(job: Job) -> list[Stage]:
     """The packing of the film, and every increment of the plate."""
     method = methods_of(job).calendering
-    names = [f"increment {k + 1} of {method.load + method.unload}" for k in range(method.load + method.unload)]
+    count = method.passes * (method.load + method.unload)
+    names = [f"increment {k + 1} of {count}" for k in range(count)]
     made = [Stage(PACKING, lambda state: packing_stage(job, job["run.seed"]))]
     press = _Once(job)
     for k, name in enumerate(names):
@@ -104,7 +105,7 @@ def write(output, job: Job, state: Mapping) -> dict:
     film, pressed = _concluded(job, state)
     solid = float(np.sum(recipe_of(job).solid_thickness))
     thickness, pressure = np.asarray(pressed.thickness), np.asarray(pressed.pressure)
-    porosity, lowest = 1 - solid / thickness, methods_of(job).calendering.load
+    porosity, lowest = 1 - solid / thickness, methods_of(job).calendering.lowest
     nip = Nip(job.si("calendering.roll_diameter_mm"), job.si("calendering.web_speed_m_min"))
     figures = {
         "porosity": porosity.tolist(),
