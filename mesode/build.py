@@ -20,6 +20,7 @@ from solver.particles.contact import ContactLaw
 from solver.particles.friction import Friction
 from solver.pipeline import Methods
 from solver.process.calender import Calendering
+from solver.process.nip import Nip
 from solver.transport.conduct import Conduction
 
 
@@ -82,6 +83,7 @@ def recipe_of(job: Job) -> Recipe:
         ),
         areal_loading=job.si("recipe.areal_loading_mg_cm2"),
         gap=job.si("calendering.gap_um"),
+        **{argument: job.si(path) for argument, path in plan.GOALS.items() if job[path] > 0},
         dried_porosity=float(job["recipe.dried_porosity"]),
         solids_content=float(job["recipe.solids_content"]),
         evaporation=job.si("drying.evaporation_flux_g_m2_s"),
@@ -97,8 +99,13 @@ def methods_of(job: Job, conduction: Conduction | None = None) -> Methods:
     """
     active, _, film = (job.material_si(job[f"recipe.{part}_material"]) for part in PARTS)
     return Methods(
-        calendering=Calendering(load=job["calendering.increments"], unload=job["calendering.release_increments"]),
+        calendering=Calendering(
+            load=job["calendering.increments"],
+            unload=job["calendering.release_increments"],
+            passes=job["calendering.passes"],
+        ),
         friction=Friction(job["calendering.friction"], job["calendering.friction"]) if _rough(job) else None,
+        nip=nip_of(job),
         contact=ContactLaw(**_given(active, modulus="youngs_modulus_GPa", poisson="poisson_ratio")),
         bonds=Binder(**_given(film, modulus="youngs_modulus_GPa", poisson="poisson_ratio")),
         made_of=PhaseProperties(
@@ -118,6 +125,11 @@ def methods_of(job: Job, conduction: Conduction | None = None) -> Methods:
         ),
         densities=densities_of(job),
     )
+
+
+def nip_of(job: Job) -> Nip:
+    """The rolls of a job."""
+    return Nip(job.si("calendering.roll_diameter_mm"), job.si("calendering.web_speed_m_min"))
 
 
 def _rough(job: Job) -> bool:

@@ -38,6 +38,8 @@ PLACES = {
     "recipe.size.median_radius_um": Leaf(lambda r: _first_log_normal(r.size).median),
     "drying.evaporation_flux_g_m2_s": Leaf(lambda r: r.evaporation),
     "calendering.gap_um": Leaf(lambda r: r.gap),
+    "calendering.line_load_N_mm": Leaf(lambda r: r.line_load),
+    "calendering.plate_pressure_MPa": Leaf(lambda r: r.plate_pressure),
     "electrolyte.concentration_mol_m3": Leaf(lambda r: r.salt),
 }
 

@@ -106,21 +106,26 @@ def structure(stages: dict[str, dict]) -> Figure:
 
 
 @styled
-def calendering(porosity, pressure_pa, loading=None, thickness_m=None) -> Figure:
-    """Plate pressure over porosity, loading and unloading; there is no friction yet, and the axis says so."""
+def calendering(porosity, pressure_pa, loading=None, thickness_m=None, friction=0.0) -> Figure:
+    """Plate pressure over porosity, loading and unloading; where there was no friction the axis says so.
+
+    **Arguments:** `loading`, which points belong to a loading, by default those up to the highest pressure.
+    """
     figure, axis = _figure(5.4, 3.9)
     porosity, pressure = np.asarray(porosity), np.asarray(pressure_pa) / 1e6
     loading = _loading(pressure) if loading is None else np.asarray(loading, dtype=bool)
-    turn = int(np.flatnonzero(loading)[-1]) if loading.any() else 0
-    axis.plot(porosity[: turn + 1], pressure[: turn + 1], "o-", ms=3.5, color=CYCLE[0], label="loading")
-    if turn + 1 < len(porosity):
-        axis.plot(porosity[turn:], pressure[turn:], "s--", ms=3.5, color=CYCLE[1], label="unloading (spring-back)")
+    for index, loads, part in _runs(loading):
+        style, colour = ("o-", CYCLE[0]) if loads else ("s--", CYCLE[1])
+        name = ("loading" if loads else "unloading (spring-back)") if index < 2 else None
+        axis.plot(porosity[part], pressure[part], style, ms=3.5, color=colour, label=name)
     axis.invert_xaxis()
-    axis.set(xlabel="porosity", ylabel="plate pressure, frictionless / MPa")
+    without = "" if friction > 0 else ", frictionless"
+    axis.set(xlabel="porosity", ylabel=f"plate pressure{without} / MPa")
     axis.set_ylim(bottom=0)
     axis.legend()
     if thickness_m is not None and np.ptp(porosity) > 0:
         order = np.argsort(porosity)
+        order = order[np.concatenate([[True], np.diff(porosity[order]) > 0])]  # passes meet at the gap
         grid, microns = porosity[order], np.asarray(thickness_m)[order] * 1e6
         if np.all(np.diff(grid) > 0) and np.all(np.diff(microns) > 0):
             edges = (grid[0] - 1, *grid, grid[-1] + 1)  # continued straight, so that the axis can be inverted
@@ -131,6 +136,15 @@ def calendering(porosity, pressure_pa, loading=None, thickness_m=None) -> Figure
             )
             top.set_xlabel("thickness / µm")
     return figure
+
+
+def _runs(loading: np.ndarray):
+    """(index, whether it loads, slice) of each run of equal flags, each from the last point of the one before."""
+    ends = [*np.flatnonzero(np.diff(loading.astype(int))), len(loading) - 1]
+    start = 0
+    for index, end in enumerate(ends):
+        yield index, bool(loading[end]), slice(start, end + 1)
+        start = int(end)
 
 
 def _loading(pressure: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ DENSITIES = {  # kg/m3, assumed: usual values in particle models of NMC electrod
     "PVDF": 1780.0,
 }
 LOWEST_POROSITY = 0.12  # below it the spheres overlap more than contact laws are made for
+GOALS = {"line_load": "calendering.line_load_N_mm", "plate_pressure": "calendering.plate_pressure_MPa"}  # of a recipe
 BYTES_PER_VOXEL = 700.0  # of the chain: fractions, apertures and float32 fields of three solves
 BYTES_PER_PARTICLE = 40e3  # pair lists, Hessian products and load steps
 BASE_BYTES = 0.6e9  # libraries and compiled code
@@ -95,6 +96,27 @@ def without_effect(job: Job) -> list[str]:
     return sorted(p for p in job.given if p in RECIPE_KEYS or p.rsplit(".", 1)[0] in RECIPE_SECTIONS)
 
 
+def goal_errors(job: Job) -> list[str]:
+    """A sentence for each reason why the line load or pressure that a job asks for cannot be."""
+    given, errors = [path for path in GOALS.values() if job[path] > 0], []
+    if len(given) > 1:
+        errors.append(f"`{given[0]}` and `{given[1]}` must not both be given; set one of them to 0.")
+    if given and not job["calendering.friction"] > 0:
+        errors.append(
+            f"`{given[0]}` needs friction, because without it the pressure of the film is about 3.5 times too low; set "
+            "`calendering.friction` (0.3 is usual), or leave it out and press to `calendering.gap_um`."
+        )
+    if given and "calendering.gap_um" in job.variables:
+        errors.append(f"`calendering.gap_um` is no free variable where `{given[0]}` is given; leave out one of them.")
+    asked = {*job.variables, *job["gradient.variables"]}
+    errors += [
+        f"`{path}` is a variable but not given; set it to where the design starts."
+        for path in GOALS.values()
+        if path in asked and not job[path] > 0
+    ]
+    return errors
+
+
 def memory(job: Job, voxels: int | None = None) -> float:
     """A rough prediction of the memory that a job takes, bytes."""
     voxels = math.prod(job["grid.shape"]) if voxels is None else voxels
@@ -139,7 +161,7 @@ def require_possible(job: Job, found: Mapping | None = None) -> dict:
     graded = sorted(path for path in job.given if path.startswith("grading.") and len(set(job[path])) > 1)
     if graded:
         errors.append(f"A graded film can be packed only (`mesode generate`); leave out {', '.join(graded)}.")
-    errors += [*material_errors(job), *memory_errors(found["memory_GiB"])]
+    errors += [*goal_errors(job), *material_errors(job), *memory_errors(found["memory_GiB"])]
     if errors:
         raise JobError([f"{job.source}: {e}" for e in errors])
     return dict(found)

@@ -4,7 +4,9 @@ import html
 import math
 from collections.abc import Mapping
 
-from mesode import figures
+import numpy as np
+
+from mesode import figures, press_figures
 from microstructure import store
 
 KPI_NAMES = {
@@ -23,6 +25,19 @@ KPI_NAMES = {
     "energy_2C_Wh_L": ("stack energy by volume at 2C", "Wh/L"),
     "average_voltage_V": ("average voltage", "V"),
     "capacity_retention_2C": ("capacity retained at 2C", ""),
+    "springback_percent": ("spring-back, of the thickness at the gap", "%"),
+    "density_g_cm3": ("density after release", "g/cm³"),
+    "gap_um": ("gap", "µm"),
+    "line_load_N_per_mm": ("line load", "N/mm"),
+    "time_in_nip_ms": ("time from the first touch to the narrowest line", "ms"),
+    "friction": ("coefficient of friction", ""),
+    "coordination_number": ("contacts a particle, after release", ""),
+    "largest_overlap": ("largest overlap at the gap, over the reduced radius", ""),
+    "contact_area_share": ("contact area over film area, after release", ""),
+    "mean_contact_area_um2": ("mean area of a contact, after release", "µm²"),
+    "yielded_bridges": ("share of binder bridges that yielded", ""),
+    "through_plane_modulus_GPa": ("elastic modulus through the thickness", "GPa"),
+    "in_plane_modulus_GPa": ("elastic modulus in the plane", "GPa"),
 }
 
 _CSS = """
@@ -148,21 +163,61 @@ def _curves(run: Mapping) -> str:
             )
         )
     if "calendering" in run:
-        data = run["calendering"]
-        out.append(
-            _figure(
-                figures.calendering(
-                    data["porosity"], data["pressure_Pa"], data.get("loading"), data.get("thickness_m")
-                ),
-                "Compression by a rigid plate and release. Contacts have no friction yet, which is worth a factor of "
-                "about 3.5 in pressure: read the shape, not the level.",
-            )
-        )
+        out += _pressing(run)
     if run.get("discharge"):
         out.append(
             _figure(figures.discharge(run["discharge"]), "Constant-current discharge down to the cut-off voltage.")
         )
     return f"<h2>Process and cell</h2><div class=pair>{''.join(out)}</div>" if out else ""
+
+
+def _pressing(run: Mapping) -> list[str]:
+    """The course of a calendering, and what its inside shows where that is in the file."""
+    data = run["calendering"]
+    pressure, thickness, friction = data["pressure_Pa"], data.get("thickness_m"), float(data.get("friction", 0.0))
+    parts = press_figures.branches(pressure, data.get("increments"), data.get("release_increments"))
+    loading = data.get("loading")
+    if loading is None:
+        loading = np.zeros(len(pressure), dtype=bool)
+        for part, loads in parts:
+            loading[part.start + (part.start > 0) : part.stop] = loads
+    caption = "Compression by a rigid plate and release."
+    if not friction > 0:
+        caption += (
+            " Contacts have no friction here, worth a factor of about 3.5 in pressure: read the shape, not the level."
+        )
+    course = figures.calendering(data["porosity"], pressure, loading, thickness, friction)
+    out = [_figure(course, caption)]
+    if "line_load_N_m" in data:
+        drawn = press_figures.compaction(data["line_load_N_m"], data["porosity"], data.get("compaction"))
+        caption = (
+            "Porosity over the line load of rolls with their gap at each point of the first loading, and the "
+            "exponential law of Meyer et al. 2017. That it fits is weak evidence: it fits nearly any compaction."
+        )
+        out.append(_figure(drawn, caption if friction > 0 else caption + " Without friction the loads are too low."))
+    if "inside" in data:
+        out += _inside(run, data["inside"], thickness, parts)
+    return out
+
+
+def _inside(run: Mapping, inside: Mapping, thickness, parts) -> list[str]:
+    """What contacts, binder and particles do while the film is pressed."""
+    films = {"at the gap": run["structure"]["loaded"], "released": run["structure"]["calendered"]}
+    stress = {name: film["von_mises"] for name, film in films.items()}
+    shares = {"yielded": inside["yielded"]} | ({"broken": inside["broken"]} if "broken" in inside else {})
+    fabric = (inside["fabric"], inside["bridge_fabric"])
+    return [
+        _figure(
+            press_figures.particle_stress(films["released"]["radii"], stress),
+            "Stress of the particles, from the forces of their contacts and bridges, by volume.",
+        ),
+        _figure(press_figures.bridges(thickness, shares, parts), "Binder bridges that have changed for good."),
+        _figure(
+            press_figures.contacts(thickness, inside["coordination"], *fabric, parts),
+            "Contacts that carry force, and how contacts and binder bridges point: a third is isotropic, more is along "
+            "the thickness.",
+        ),
+    ]
 
 
 def _transport(run: Mapping) -> str:

@@ -10,6 +10,10 @@ from .sizes import Distribution
 PARTS = ("active", "carbon", "binder")
 
 
+def _optional(value):
+    return None if value is None else jnp.asarray(value)
+
+
 class Recipe(eqx.Module):
     """What goes into an electrode and what is done to it.
 
@@ -18,7 +22,8 @@ class Recipe(eqx.Module):
     particle radii, m; `areal_loading`, dry coating, kg/m2; `dried_porosity`, of the film after drying, binder nanopores
     included; `solids_content`, mass of solids over mass of slurry; `solvent_density`, kg/m3; `evaporation`, mass flux
     of solvent, kg/m2/s; `gap`, closest distance of plate and collector in calendering, m; `salt`, concentration in the
-    electrolyte, mol/m3.
+    electrolyte, mol/m3; `line_load`, N/m, or `plate_pressure`, Pa, of calendering in place of the gap, which is then
+    the smallest that may be.
     """
 
     size: Distribution
@@ -31,6 +36,8 @@ class Recipe(eqx.Module):
     solvent_density: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1028.0)  # NMP, 298 K, assumed
     evaporation: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-3)
     salt: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1000.0)
+    line_load: Float[Array, ""] | None = eqx.field(converter=_optional, default=None)
+    plate_pressure: Float[Array, ""] | None = eqx.field(converter=_optional, default=None)
 
     def __check_init__(self):
         require("composition", self.composition, 0.0)
@@ -41,6 +48,8 @@ class Recipe(eqx.Module):
         require("solids_content", self.solids_content, 0.01, 0.999)
         require("evaporation", self.evaporation, 0.0, 1.0, unit="kg/m2/s")
         require("salt", self.salt, 1.0, 5000.0, unit="mol/m3")
+        if self.line_load is not None and self.plate_pressure is not None:
+            raise ValueError("Arguments `line_load` and `plate_pressure` must not both be given. Leave out one.")
         if is_concrete(self.composition) and not float(jnp.sum(self.composition)) > 0:
             raise ValueError("Argument `composition` must have a positive sum, but it is zero.")
 

@@ -167,12 +167,17 @@ def write_image_view(path, fields: Mapping[str, np.ndarray], spacing, origin=(0.
 
 
 def add_particle_view(
-    file, positions: np.ndarray, radii: np.ndarray, material: np.ndarray | None = None, view=None
+    file,
+    positions: np.ndarray,
+    radii: np.ndarray,
+    material: np.ndarray | None = None,
+    fields: Mapping[str, np.ndarray] | None = None,
+    view=None,
 ) -> None:
     """Adds the `/VTKHDF` group through which ParaView opens particles: one vertex each, glyphs scaled by `radius`.
 
     **Arguments:** `file`, an open HDF5 file; `positions`, (n, 3) in m; `radii`, (n,) in m; `material`, (n,) numbers;
-    `view`, a group to fill instead.
+    `fields`, more by name, (n,) or (n, k); `view`, a group to fill instead.
     **Source:** VTK documentation, VTKHDF file format, PolyData.
     """
     points = np.asarray(positions, dtype=np.float64)
@@ -191,6 +196,10 @@ def add_particle_view(
     data.create_dataset("radius", data=np.asarray(radii, dtype=np.float64))
     if material is not None:
         data.create_dataset("material", data=np.asarray(material, dtype=np.int32))
+    for name, field in (fields or {}).items():
+        if len(field) != count:
+            raise ValueError(f"Field `{name}` must have {count} rows, one a particle, but {len(field)} were given.")
+        data.create_dataset(name, data=np.asarray(field, dtype=np.float64))
 
 
 def write_particle_view(path, positions: np.ndarray, radii: np.ndarray, material: np.ndarray | None = None) -> None:

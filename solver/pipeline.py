@@ -31,7 +31,9 @@ from solver.particles.friction import Friction
 from solver.particles.neighbours import Pairs, candidate_pairs
 from solver.process.calender import Calendered, Calendering, calender
 from solver.process.drying import BinderProfile, Drying, dry_film, wet_film
+from solver.process.nip import Nip
 from solver.process.settle import dry_packing, settled_film
+from solver.process.target import LineLoad, PlatePressure, press_to
 from solver.transport import effective
 from solver.transport.conduct import Conduction, for_gradients
 
@@ -44,6 +46,7 @@ class Methods(eqx.Module):
     drying: Drying = eqx.field(default_factory=Drying)
     calendering: Calendering = eqx.field(default_factory=Calendering)
     friction: Friction | None = None
+    nip: Nip = eqx.field(default_factory=Nip)
     coating: Coating = eqx.field(default_factory=Coating)
     made_of: PhaseProperties = eqx.field(default_factory=PhaseProperties)
     conduction: Conduction = eqx.field(default_factory=for_gradients)
@@ -133,9 +136,19 @@ def migrate(recipe: Recipe, methods: Methods) -> Solution:
 
 @eqx.filter_jit
 def press(recipe: Recipe, dried: Packing, pairs: Pairs, methods: Methods) -> Solution:
-    """The film compressed to the gap and released."""
+    """The film compressed to the gap, or to the line load or pressure of the recipe, and released."""
     given = (methods.contact, methods.bonds, methods.calendering, methods.friction)
-    return calender(dried, pairs, recipe.gap, *given)
+    goal = goal_of(recipe, methods)
+    return (
+        calender(dried, pairs, recipe.gap, *given) if goal is None else press_to(dried, pairs, goal, recipe.gap, *given)
+    )
+
+
+def goal_of(recipe: Recipe, methods: Methods) -> LineLoad | PlatePressure | None:
+    """What the film is pressed to in place of the gap, if anything."""
+    if recipe.line_load is not None:
+        return LineLoad(recipe.line_load, methods.nip)
+    return None if recipe.plate_pressure is None else PlatePressure(recipe.plate_pressure)
 
 
 def make(recipe: Recipe, reference: Reference, methods: Methods) -> Film:

@@ -24,8 +24,9 @@ grid.particles = 400
 
 
 def _offered(job) -> list[str]:
-    """The variables that the job has: a median radius only where its sizes are log-normal."""
+    """The variables that the job has: a median radius only where its sizes are log-normal, a gap where it decides."""
     without = () if job["recipe.size.kind"] == "log-normal" else ("recipe.size.median_radius_um",)
+    without += ("calendering.gap_um",) if any(job[path] > 0 for path in plan.GOALS.values()) else ()
     return [path for path in VARIABLES if path not in without]
 
 

@@ -18,6 +18,9 @@ class Result(eqx.Enumeration):
         "The particles do not fit: this active-material fraction is above random close packing. Raise the porosity."
     )
     over_capacity = "A fixed-size list was too small for this state. Build it again with a larger capacity."
+    out_of_reach = (
+        "What was asked for is not reached within the range that is searched. Widen the range or ask for less."
+    )
 
 
 class Solution(eqx.Module):

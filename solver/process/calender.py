@@ -26,7 +26,8 @@ class Calendering(eqx.Module):
     """How the film is compressed.
 
     **Arguments:** `load`, increments of the plate from the film's thickness to the gap; `unload`, increments of falling
-    pressure; `release`, plate pressure at the end, Pa, at which the thickness is read; `newton`, the search for each
+    pressure; `passes`, how often it is pressed to the gap and let go, each pass from where the last one left it;
+    `release`, plate pressure at the end, Pa, at which the thickness is read; `newton`, the search for each
     equilibrium without friction, and `root`, with it, in units of the mean radius and of E*; `tie`, with friction, the
     stiffness that holds each particle and its rotation to where the increment takes it in the mean, over E* R of a
     contact: it lets go after each increment, as a drag would, and only what nothing else holds feels it. Spheres
@@ -39,21 +40,28 @@ class Calendering(eqx.Module):
     tie: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-9)
     load: int = eqx.field(static=True, default=10)
     unload: int = eqx.field(static=True, default=3)
+    passes: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):
         require("tie", self.tie, 0.0, 1.0)
+        require("passes", self.passes, 1, 100)
+
+    @property
+    def lowest(self) -> int:
+        """The index in the course, counted from the film at rest, at which the last pass is at the gap."""
+        return (self.passes - 1) * (self.load + self.unload) + self.load
 
 
 class Calendered(eqx.Module):
     """A calendered film. Without friction all pressures are about 3.5 times too low for cohesionless spheres (LAMMPS
     comparison, 30 % porosity) and are no design variable.
 
-    **Arguments:** `packing`, after release, box[0] is its thickness; `loaded`, at the gap; `thickness`, (load +
-    unload + 1,), m, and `pressure`, same shape, Pa: the curve from no load to the gap and back; `springback`,
-    recovered thickness over the gap; `coordination`, contacts a particle after release, planes left out; `overlap`,
-    largest overlap at the gap over the reduced radius; `dissipated`, (load + unload,), plastic work of contacts by
-    increment, J; `virial`, same shape, the same pressure from all forces inside the film, Pa; `trust`, by increment,
-    how far a gradient holds.
+    **Arguments:** `packing`, after release, box[0] is its thickness; `loaded`, at the gap in the last pass;
+    `thickness`, (passes (load + unload) + 1,), m, and `pressure`, same shape, Pa: the curve from no load to the gap
+    and back, pass by pass; `springback`, recovered thickness over the gap; `coordination`, contacts a particle after
+    release, planes left out; `overlap`, largest overlap at the gap over the reduced radius; `dissipated`, (passes
+    (load + unload),), plastic work of contacts by increment, J; `virial`, same shape, the same pressure from all
+    forces inside the film, Pa; `trust`, by increment, how far a gradient holds.
     """
 
     packing: Packing
@@ -68,13 +76,23 @@ class Calendered(eqx.Module):
     trust: Trust
 
 
-def _increment(system: System, method: Calendering, carry, stage: Stage):
+class Step(eqx.Module):
+    """What an increment asks for, relative to where it starts: `held`, down towards `plate`, the gap, by the `share` of
+    what is left of the way; else to the `share` of the way, in the logarithm, from the peak pressure to the release."""
+
+    held: Array
+    plate: Array
+    share: Array
+
+
+def _increment(system: System, method: Calendering, carry, stage: Step):
     """One equilibrium, the history after it, and how far its derivative can be trusted."""
     (positions, plate), past, peak, worst = carry
     # The falling pressures are geometric between the peak and the release.
     lowest = jnp.minimum(method.release, peak)
     ratio = jnp.where(peak > 0, lowest / jnp.where(peak > 0, peak, 1), 1)
-    stage = Stage(stage.held, stage.plate, peak * ratio**stage.pressure)
+    target = plate + stage.share * (stage.plate - plate)
+    stage = Stage(stage.held, target, peak * ratio**stage.share)
     moved = positions * jnp.stack([jnp.where(stage.held, stage.plate / plate, 1.0), 1.0, 1.0])
     guess = (moved, jnp.where(stage.held, stage.plate, plate))
     law, search = (frictionless, method.newton) if system.grip is None else (frictional, method.root)
@@ -89,13 +107,13 @@ def _increment(system: System, method: Calendering, carry, stage: Stage):
     return (state, after, peak, worst), (*row, trust.measure(law, (positions, plate), solution.value, *given, outcome))
 
 
-def _stages(top, gap, method: Calendering) -> Stage:
-    """Equal steps of the plate down to the gap, then equal steps of the logarithm of the pressure."""
-    down = jnp.arange(1.0, method.load + 1) / method.load
+def _stages(gap, method: Calendering) -> Step:
+    """Equal steps of the plate down to the gap, then equal steps of the logarithm of the pressure; `passes` times."""
+    down = 1 / jnp.arange(float(method.load), 0.0, -1.0)
     up = jnp.arange(1.0, method.unload + 1) / method.unload
-    plate = jnp.concatenate([top + down * (gap - top), jnp.broadcast_to(gap, up.shape)])
-    held = jnp.arange(method.load + method.unload) < method.load
-    return Stage(held, plate, jnp.concatenate([jnp.zeros_like(down), up]))
+    share = jnp.tile(jnp.concatenate([down, up]), method.passes)
+    held = jnp.tile(jnp.arange(method.load + method.unload) < method.load, method.passes)
+    return Step(held, jnp.broadcast_to(gap, share.shape), share)
 
 
 def calender(
@@ -140,7 +158,7 @@ class Press(eqx.Module):
 
     system: System
     method: Calendering
-    stages: Stage
+    stages: Step
     first: tuple
     compressed: Array
     unit: Array
@@ -161,13 +179,13 @@ def prepare(packing: Packing, pairs: Pairs, gap, law=None, binder=None, method=N
     top = packing.box[0] / unit
     compressed = gap < packing.box[0]
     method = eqx.tree_at(lambda m: m.release, method, method.release / stress)
-    stages = _stages(top, jnp.where(compressed, gap / unit, top), method)
+    stages = _stages(jnp.where(compressed, gap / unit, top), method)
     history = (frictionless if friction is None else frictional).unmoved(system)
     first = ((packing.positions / unit, top), history, jnp.asarray(0.0), Result.successful)
     return Press(system, method, stages, first, compressed, unit, stress)
 
 
-def advance(press: Press, carry, stage: Stage):
+def advance(press: Press, carry, stage: Step):
     """One increment of [`calender`][]: the carry and a row of the course after it."""
     return _increment(press.system, press.method, carry, stage)
 
@@ -177,7 +195,7 @@ def conclude(press: Press, packing: Packing, carry, rows) -> Solution:
     system, unit, stress, compressed = press.system, press.unit, press.stress, press.compressed
     released, history, _, worst = carry
     states, pressure, stress_inside, lost, steps, inner, trusted = rows
-    loaded = jax.tree.map(lambda a: a[press.method.load - 1], states)
+    loaded = jax.tree.map(lambda a: a[press.method.lowest - 1], states)
     top = press.first[0][1]
 
     def si(state):

@@ -1,6 +1,7 @@
 """The nip of a calender: from roll diameter, gap and web speed to the pressure on the web, line load and time."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -61,6 +62,20 @@ def line_load(nip: Nip, thickness: Float[Array, " n"], pressure: Float[Array, " 
     parts = (p0 + slope * (gap - h0)) * (x1 - x0) + slope * (x1**3 - x0**3) / (3 * fraction)
     pressing = jnp.arange(parts.shape[0]) < lowest
     return jnp.sum(jnp.where(pressing, -parts, parts))
+
+
+def line_loads(nip: Nip, thickness: Float[Array, " n"], pressure: Float[Array, " n"], lowest: int):
+    """The line load, N/m, that rolls with their gap at each point of the loading curve would exert, (lowest + 1,).
+
+    The way in is exact; the way out is taken to add the share that it adds at the gap.
+
+    **Arguments:** as in [`line_load`][].
+    """
+    falling, rising = thickness[: lowest + 1], pressure[: lowest + 1]
+    way_in = jax.vmap(lambda gap: line_load(nip, jnp.maximum(falling, gap), rising, lowest))(falling)
+    whole = line_load(nip, thickness, pressure, lowest)
+    entry = way_in[-1]
+    return way_in * jnp.where(entry > 0, whole / jnp.where(entry > 0, entry, 1), 1)
 
 
 class Compaction(eqx.Module):

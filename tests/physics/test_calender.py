@@ -120,6 +120,23 @@ def test_scaling_lengths_and_moduli(film, pressed):
     np.testing.assert_allclose(np.asarray(value.thickness), 3 * np.asarray(pressed.value.thickness), rtol=1e-10)
 
 
+def test_a_second_pass_finds_the_film_pressed(film, pairs, pressed):
+    """History is carried: the first pass is that of a single one, the second yields little and goes to the same gap."""
+    method = Calendering(load=4, unload=2, passes=2)
+    solution = run(film, pairs, 36e-6, method=method)
+    assert bool(solution.result == Result.successful)
+    value, once = solution.value, pressed.value
+    np.testing.assert_allclose(np.asarray(value.pressure[:7]), np.asarray(once.pressure), rtol=1e-8)
+    np.testing.assert_allclose(np.asarray(value.thickness[:7]), np.asarray(once.thickness), rtol=1e-10)
+    assert float(value.thickness[method.lowest]) == pytest.approx(36e-6, rel=1e-12)
+    assert float(value.loaded.box[0]) == pytest.approx(36e-6, rel=1e-12)
+    np.testing.assert_allclose(np.asarray(value.virial), np.asarray(value.pressure[1:]), rtol=1e-8)
+    first, second = np.sum(np.asarray(value.dissipated[:6])), np.sum(np.asarray(value.dissipated[6:]))
+    assert 0 <= second < 0.1 * first
+    assert 0.8 < float(value.pressure[method.lowest] / value.pressure[4]) < 1.02
+    assert float(value.thickness[-1]) <= float(once.thickness[-1]) * (1 + 1e-9)
+
+
 def test_elastic_contacts_spring_back_more(film, pairs, pressed):
     elastic = run(film, pairs, 36e-6, ELASTIC).value
     assert float(elastic.pressure[4]) > 1.2 * float(pressed.value.pressure[4])
