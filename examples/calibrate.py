@@ -50,6 +50,4 @@ method = LevenbergMarquardt(jacobian=forward, tolerance=1e-6)
 solution = fit(lambda p: sum(curve(p, *f) for f in films) / len(films) - measured, space, weights, method)
 known = estimate(raise_unless_successful(solution, "The fit"), covariance, degrees=len(films) - 1)
 for k, v in known.values.items():
-    print(
-        f"{k}: {v / 1e6:.4g} MPa, 95 % within {known.low[k] / 1e6:.4g} to {known.high[k] / 1e6:.4g}; {truth[k] / 1e6:g}"
-    )
+    print(f"{k}: {v:.3g} Pa, 95 % from {known.low[k]:.3g} to {known.high[k]:.3g}; true {truth[k]:.3g}")
