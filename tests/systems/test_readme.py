@@ -27,7 +27,7 @@ def test_two_commands_that_each_work_by_themselves():
     assert all(command.startswith("python3 -m venv .venv && .venv/bin/pip install ") for command in commands)
     assert [command.split(" && ")[-1].strip() for command in commands] == [
         ".venv/bin/mesode run",
-        ".venv/bin/python -m pytest",
+        ".venv/bin/python -m pytest -n 2 --dist loadfile",
     ]
 
 
