@@ -36,7 +36,8 @@ def observe(scene: Scene, state: State, depth) -> Observed:
     touching = (overlap > 0).astype(overlap.dtype)
     area = jnp.prod(scene.lateral)
     count = jnp.sum(touching)
-    normal = relative / jnp.sqrt(jnp.sum(relative**2, axis=0))
+    # Entries of the list that are no pair have no direction.
+    normal = relative / jnp.sqrt(jnp.where(touching > 0, jnp.sum(relative**2, axis=0), 1))
     g = scene.grains
     turning = 0.4 * g.radii**2 * jnp.sum(state.spins**2, axis=0)
     kinetic = 0.5 * jnp.sum(g.mass * (jnp.sum(state.velocities**2, axis=0) + turning))

@@ -1,4 +1,4 @@
-"""Strain of the periodic cell: how stiff a packing in motion is along the film."""
+"""Strain of a packing in motion along any axis, a little at a time: how stiff it is, and how it is pressed at rest."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -6,35 +6,43 @@ from jax import lax
 
 from solver.particles.cells import Capacity
 from solver.particles.dynamics import advance
-from solver.particles.observe import observe
+from solver.particles.observe import Observed, observe
 from solver.particles.scene import Scene, State
 
 
-def stretched(scene: Scene, state: State, ratio, axis: int = 1) -> tuple[Scene, State]:
-    """The cell `ratio` times as long along the lateral `axis`, 1 or 2, every particle carried with it."""
-    stretch = jnp.ones(3).at[axis].set(ratio)
+def stretched(scene: Scene, state: State, ratio, axis=1) -> tuple[Scene, State]:
+    """The packing `ratio` times as long along `axis`, every particle carried with it.
+
+    The cell is strained along axis 1 or 2, the heights of the bodies along 0.
+    """
+    stretch = jnp.where(jnp.arange(3) == axis, ratio, 1.0)
     scene = eqx.tree_at(lambda s: s.lateral, scene, scene.lateral * stretch[1:])
     carried = (stretch[:, None] * state.positions, stretch[:, None] * state.near.anchor)
-    return scene, eqx.tree_at(lambda s: (s.positions, s.near.anchor), state, carried)
+    carried = (*carried, state.walls.height * stretch[0])
+    return scene, eqx.tree_at(lambda s: (s.positions, s.near.anchor, s.walls.height), state, carried)
 
 
 @eqx.filter_jit
-def strain_course(scene: Scene, state: State, strains, steps, depth, capacity: Capacity, axis: int = 1):
-    """Takes the cell through `strains` along a lateral `axis` and lets the particles follow for `steps` steps at each.
+def strain_course(
+    scene: Scene, state: State, strains, steps, depth, capacity: Capacity, axis=1
+) -> tuple[State, Observed]:
+    """Takes the packing through `strains` along `axis` and lets the particles follow for `steps` steps at each.
 
-    **Arguments:** `scene`, of strain 0, at which `state` is; `strains` (K,), of small increments; `steps`, of the
-    scene, at each; `depth`, m, that the stress is taken over.
+    The bodies of the scene should stand still; along axis 0 it is their heights that are strained.
 
-    **Returns:** the state after the last, and the stresses (K, 3, 3), Pa, pressure positive
-    ([`solver.particles.observe.Observed`][]). `state.near.overflow` says that the capacity did not do.
+    **Arguments:** `scene`, of no strain; `state`, at the first of `strains` (K + 1,), which should differ little from
+    each other; `steps`, of the scene, at each; `depth`, m, at no strain, that the stress is taken over.
+
+    **Returns:** the state after the last, and what was [`solver.particles.observe.Observed`][] after each, stacked
+    (K, ...). `state.near.overflow` says that the capacity did not do.
     """
 
-    def on(carry, strain):
-        state, before = carry
+    def on(state, pair):
+        before, strain = pair
         now, _ = stretched(scene, state, 1 + strain, axis)
         _, state = stretched(scene, state, (1 + strain) / (1 + before), axis)
         state = advance(now, state, steps, capacity)
-        return (state, strain), observe(now, state, depth).stress
+        return state, observe(now, state, depth * jnp.where(axis == 0, 1 + strain, 1))
 
-    (state, _), stresses = lax.scan(on, (state, jnp.asarray(0.0)), jnp.asarray(strains))
-    return state, stresses
+    strains, axis = jnp.asarray(strains), jnp.asarray(axis)
+    return lax.scan(on, state, (strains[:-1], strains[1:]))

@@ -13,8 +13,9 @@ from solver.particles.dynamics import advance, begin, tied
 from solver.particles.ends import Ends
 from solver.particles.forces import Contact
 from solver.particles.observe import observe
+from solver.particles.prony import Prony
 from solver.particles.scene import Scene, grains
-from solver.particles.stretch import stretched
+from solver.particles.stretch import strain_course, stretched
 from solver.particles.viscoelastic import ViscoelasticBinder
 
 RADIUS, PITCH, COUNT = 5e-6, 11e-6, 8
@@ -33,10 +34,10 @@ def scene_of(positions, lateral, law, image, **options):
     return Scene(body, lateral, contact=Contact(), wall_contact=Contact(), bonds=bonds, skin=1e-6, **options), packing
 
 
-def row(law=None, step=5e-3):
+def row(law=None, step=5e-3, pitch=PITCH):
     """Heavy spheres in a row that closes on itself through the periodic side."""
-    lateral = jnp.asarray([COUNT * PITCH, 5e-5])
-    positions = jnp.asarray([1e-5, 0.0, 2e-5]) + PITCH * jnp.arange(float(COUNT))[:, None] * jnp.asarray(
+    lateral = jnp.asarray([COUNT * pitch, 5e-5])
+    positions = jnp.asarray([1e-5, 0.0, 2e-5]) + pitch * jnp.arange(float(COUNT))[:, None] * jnp.asarray(
         [0.0, 1.0, 0.0]
     )
     image = np.stack([1.0 * (NEXT == 0), np.zeros(COUNT)])
@@ -73,6 +74,27 @@ def test_v12_relaxation_of_a_held_pair(step):
     # A cut across the row meets one bond.
     stress = observe(scene, state, 2e-5).stress[1, 1]
     assert stress == pytest.approx(-stiff * strain * PITCH * left / (5e-5 * 2e-5), rel=1e-8)
+
+
+def test_stiffness_of_a_row_in_compression_and_tension():
+    """Touching spheres with binder between them: pressed, both carry, and the stiffness rises; pulled, binder alone."""
+    law = ViscoelasticBinder(relaxation=Prony([0.0, 0.0, 0.0], [1.0, 1.0, 1.0]))
+    scene, state = row(law, pitch=2 * RADIUS)
+    stiff, modulus, area = float(law.stiffnesses(scene.bonds.size)[0][0]), 10e9 / (2 * 0.91), 5e-5 * 2e-5
+    strains = np.linspace(0, 4e-3, 5)
+    for sign in (-1, 1):
+        after, seen = strain_course(scene, state, sign * strains, jnp.asarray(2), jnp.asarray(2e-5), CAPACITY)
+        assert not bool(after.near.overflow)
+        overlap = 2 * RADIUS * strains[1:]
+        contact = 4 / 3 * modulus * np.sqrt(RADIUS / 2) * overlap**1.5 if sign < 0 else 0
+        np.testing.assert_allclose(seen.stress[:, 1, 1], -sign * (stiff * overlap + contact) / area, rtol=1e-2)
+        np.testing.assert_allclose(seen.coordination, 2.0 if sign < 0 else 0.0)
+        np.testing.assert_allclose(seen.fabric[:, 1, 1], 1.0 if sign < 0 else 0.0, atol=1e-12)
+        unloading = -sign * np.diff(np.asarray(seen.stress[:, 1, 1])) / np.diff(strains)[1:]
+        if sign > 0:
+            np.testing.assert_allclose(unloading, stiff * 2 * RADIUS / area, rtol=1e-6)
+        else:
+            assert np.all(np.diff(unloading) > 0) and np.all(unloading > 1.05 * stiff * 2 * RADIUS / area)
 
 
 def test_plastic_clip():
