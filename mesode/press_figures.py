@@ -47,7 +47,8 @@ def particle_stress(radii, stages: dict[str, np.ndarray]) -> Figure:
     if not shown.size:
         shown = np.asarray([1.0])
     low, high = np.percentile(shown, 0.5), shown.max()
-    edges = np.geomspace(low, max(1.01 * high, 1.1 * low), 31)
+    bins = int(np.clip(len(weight) // 6, 8, 30))
+    edges = np.geomspace(low, max(1.01 * high, 1.1 * low), bins + 1)
     for number, (name, stress) in enumerate(values.items()):
         share = 100 * np.histogram(np.clip(stress, edges[0], None), edges, weights=weight)[0]
         axis.stairs(share, edges, color=CYCLE[number], fill=True, alpha=0.25)
@@ -113,5 +114,5 @@ def bridges(thickness_m, shares: dict[str, np.ndarray], parts) -> Figure:
     axis.invert_xaxis()
     axis.set(xlabel="thickness / µm", ylabel="share of the binder bridges / %")
     axis.set_ylim(0, 100)
-    axis.legend()
+    axis.legend(loc="lower right")
     return figure
