@@ -41,6 +41,8 @@ def measure(peers: bool = True, count: int = 10000, steps: int = 400) -> list[di
     """Every case of the suite, as rows of plain numbers."""
     packed = pressed(count)
     rows = [_motion(packed, law, steps, peers) for law in ("G", "F")]
+    if peers:
+        rows.append(_spheres_alone(packed, rows[-1], steps))
     return [*rows, _list(packed)]
 
 
@@ -142,19 +144,39 @@ def _packing(packed: Run) -> Packing:
 
 def _lammps(packing: Packing, height: float, steps: int, friction: float) -> dict:
     """What LAMMPS makes of the same packing, its history empty too."""
+    job = {"friction": friction, "restitution": 0.3, "plate_speed": -1.0, "skin": 1.0}
+    return _asked("lammps", packing, height, steps, **job)
+
+
+def _asked(peer: str, packing: Packing, height: float, steps: int, **job) -> dict:
+    """What a peer makes of the packing between its plates, the thickness last."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "packing.npz"
         positions = np.asarray(packing.positions)[:, [1, 2, 0]] / UM
-        np.savez(
-            path,
-            positions=positions,
-            radii=np.asarray(packing.radii) / UM,
-            width=float(packing.box[1]) / UM,
-            height=height / UM,
-        )
-        job = {"modulus": MODULUS / 1e3, "poisson": POISSON, "density": DENSITY / 1e3, "friction": friction}
-        job |= {"restitution": 0.3, "step": STEP * 1e6, "plate_speed": -1.0, "skin": 1.0}
-        return ask_peer("lammps", {"packing": str(path), "steps": steps, **job})
+        sizes = {"width": float(packing.box[1]) / UM, "height": height / UM}
+        np.savez(path, positions=positions, radii=np.asarray(packing.radii) / UM, **sizes)
+        job |= {"modulus": MODULUS / 1e3, "poisson": POISSON, "density": DENSITY / 1e3, "step": STEP * 1e6}
+        return ask_peer(peer, {"packing": str(path), "steps": steps, **job})
+
+
+def _spheres_alone(packed: Run, row: dict, steps: int) -> dict:
+    """The row without friction beside jax-md, which has no plates, no damping and no friction: 50 steps without a new
+    list, scaled to as many as here."""
+    packing, height = _packing(packed), float(packed.state.walls.height[1])
+    free = eqx.tree_at(lambda c: c.damping, LAWS["F"], None)
+    scene = scene_of(packing, free, 0.0, 0.6 * UM)
+    seen = observe(scene, start(scene, packing, packed.state.walls.height).state, packed.state.walls.height[1])
+    answer = _asked("jaxmd", packing, height, 50)
+    if answer.get("cpu_s") is not None:
+        answer |= {key: answer[key] * steps / 50 for key in ("cpu_s", "median_s")}
+    kept = {key: row[key] for key in ("median_s", "cpu_s", "particle_steps_per_cpu_s")}
+    kept |= {"pair_pressure_MPa": float(seen.stress[0, 0]) / 1e6}
+    size = {"particles": len(packing.radii), "steps": steps}
+    row = against(case("particles", f"Hertz, beside jax-md, {size['particles']}", size, "float64", **kept), answer)
+    if "peer_not_run" in row:
+        return row
+    row["pressure_difference"] = abs(row["pair_pressure_MPa"] / answer["accuracy"]["pair_pressure_MPa"] - 1)
+    return aimed(row, "pressure_difference", PRESSURE)
 
 
 def _list(packed: Run) -> dict:

@@ -1,14 +1,22 @@
-"""Binder bonds of particles in motion: beams that carry tension, shear, bending and torsion, and break."""
+"""Binder bonds of particles in motion as beams that carry tension, shear, bending and torsion, and break."""
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from microstructure.checks import require
-from solver.particles.cells import incidence
+from solver.particles.ends import Ends, Size
 from solver.particles.forces import cross
 from solver.particles.tangential import turned
+
+
+class Strain(eqx.Module):
+    """What beams remember: `shear` (3, B), m; `bend` (3, B) and `twist` (B,), rad; `intact` (B,), 1 or 0."""
+
+    shear: Float[Array, "3 b"]
+    bend: Float[Array, "3 b"]
+    twist: Float[Array, " b"]
+    intact: Float[Array, " b"]
 
 
 class Beam(eqx.Module):
@@ -24,7 +32,7 @@ class Beam(eqx.Module):
     unbreakable.
 
     **Source:** Potyondy and Cundall 2004, doi 10.1016/j.ijrmms.2004.09.011, equations 12 to 19. Numbers: Lundkvist et
-    al. 2024 (Powder Technology 443, 119873), E = 2 GPa, nu = 0.3; strengths are to be calibrated.
+    al. 2024, doi 10.1016/j.powtec.2024.119873, E = 2 GPa, nu = 0.3; strengths are to be calibrated.
     """
 
     modulus: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=2e9)
@@ -39,83 +47,41 @@ class Beam(eqx.Module):
         require("poisson", self.poisson, -0.99, 0.5)
         require("confinement", self.confinement, 1e-3, 1e3)
 
+    def fresh(self, size: Size) -> Strain:
+        """Beams as they were glued."""
+        zero = jnp.zeros((3, size.length.shape[0]))
+        return Strain(zero, zero, zero[0], size.held)
 
-class Bonds(eqx.Module):
-    """Which particles are bonded, a list that does not change: `first`, `second`, (B,) indices; `image`, (2, B) lateral
-    periods to add to the second; `length`, L, and `radius`, r, (B,), m; `law`, [`Beam`][]; `slots`, (K, N), entry of
-    each bond of a particle, plus B where the particle is the second, 2 B for none.
-    """
+    def softened(self, share, shift) -> "Beam":
+        """The beam with `share` of its modulus and strengths; elastic, it has no relaxation times to `shift`."""
+        stiff = (self.modulus, self.tensile_strength, self.shear_strength)
+        return eqx.tree_at(
+            lambda b: (b.modulus, b.tensile_strength, b.shear_strength), self, tuple(share * v for v in stiff)
+        )
 
-    first: Int[Array, " b"]
-    second: Int[Array, " b"]
-    image: Float[Array, "2 b"]
-    length: Float[Array, " b"]
-    radius: Float[Array, " b"]
-    slots: Int[Array, "k n"]
-    law: Beam = eqx.field(default_factory=Beam)
-
-
-class Strain(eqx.Module):
-    """What bonds remember: `shear` (3, B), m; `bend` (3, B) and `twist` (B,), rad; `intact` (B,), 1 or 0."""
-
-    shear: Float[Array, "3 b"]
-    bend: Float[Array, "3 b"]
-    twist: Float[Array, " b"]
-    intact: Float[Array, " b"]
-
-
-def glued(positions, radii, lateral, pairs, law: Beam | None = None, radius: float = 0.7) -> Bonds:
-    """[`Bonds`][] at rest between the particles of `pairs`, from centre to centre. Host only.
-
-    **Arguments:** `positions` (3, N), m; `radii` (N,), m; `lateral` (2,), m; `pairs`, (first (B,), second (B,), image
-    (2, B)); `radius`, of a bond over the smaller of its particles.
-    """
-    first, second, image = (np.asarray(p, t) for p, t in zip(pairs, (np.int32, np.int32, float), strict=True))
-    require("radius", radius, 1e-3, 3.0)
-    positions, radii, count = np.asarray(positions), np.asarray(radii), len(radii)
-    relative = positions[:, second] - positions[:, first]
-    relative[1:] += image * np.asarray(lateral)[:, None]
-    slots = max(int(np.bincount(np.concatenate([first, second]), minlength=count).max()), 1)
-    table, _ = incidence(jnp.asarray(first), jnp.asarray(second), jnp.ones(len(first), bool), count, slots)
-    thin = radius * np.minimum(radii[first], radii[second])
-    length = np.linalg.norm(relative, axis=0)
-    return Bonds(*map(jnp.asarray, (first, second, image, length, thin)), table, law or Beam())
-
-
-def unstrained(bonds: Bonds) -> Strain:
-    """Bonds as they were glued."""
-    zero = jnp.zeros((3, bonds.length.shape[0]))
-    return Strain(zero, zero, zero[0], zero[0] + 1)
-
-
-def load(bonds: Bonds, relative, velocity, spins, past: Strain, step):
-    """Forces and moments of bonds and what they remember after a step of `step`, s.
-
-    **Arguments:** `relative` (3, B), from the first to the second, m; `velocity` (3, B), of the first against the
-    second, m/s; `spins`, a pair of (3, B), rad/s.
-
-    **Returns:** force (3, B) on the first, N, moment (3, B) on the first and that on the second, N m, and [`Strain`][].
-    """
-    law, shear_modulus = bonds.law, bonds.law.modulus / (2 * (1 + bonds.law.poisson))
-    length = jnp.sqrt(jnp.sum(relative**2, axis=0))
-    normal = relative / length
-    turning, slide = spins[0] - spins[1], velocity + cross(0.5 * length * (spins[0] + spins[1]), normal)
-    twisting = jnp.sum(turning * normal, axis=0)
-    shear = turned(past.shear, normal) + step * (slide - jnp.sum(slide * normal, axis=0) * normal)
-    bend = turned(past.bend, normal) + step * (turning - twisting * normal)
-    twist = past.twist + step * twisting
-    area, inertia = jnp.pi * bonds.radius**2, jnp.pi * bonds.radius**4 / 4
-    strain = length / bonds.length - 1
-    tension = law.confinement * law.modulus * area * strain
-    across = -shear_modulus * area / bonds.length * shear
-    bending = -law.modulus * inertia / bonds.length * bend
-    torsion = -2 * shear_modulus * inertia / bonds.length * twist
-    norm = lambda v: jnp.sqrt(jnp.sum(v**2, axis=0))  # noqa: E731
-    tensile = tension / area + norm(bending) * bonds.radius / inertia
-    shearing = norm(across) / area + jnp.abs(torsion) * bonds.radius / (2 * inertia)
-    holds = (tensile < law.tensile_strength) & (shearing < law.shear_strength) & (strain < law.fracture_strain)
-    intact = jnp.where(holds, past.intact, 0)
-    force = jnp.where(intact > 0, tension * normal + across, 0)
-    moment = jnp.where(intact > 0, torsion * normal + bending, 0)
-    lever = cross(0.5 * length * normal, force)
-    return force, lever + moment, lever - moment, Strain(shear, bend, twist, intact)
+    def load(self, size: Size, at: Ends, past: Strain, step):
+        """See [`solver.particles.bonds.load`][]."""
+        shear_modulus = self.modulus / (2 * (1 + self.poisson))
+        relative, velocity, spins = at.relative, at.velocity, at.spins
+        length = jnp.sqrt(jnp.sum(relative**2, axis=0))
+        normal = relative / length
+        turning, slide = spins[0] - spins[1], velocity + cross(0.5 * length * (spins[0] + spins[1]), normal)
+        twisting = jnp.sum(turning * normal, axis=0)
+        shear = turned(past.shear, normal) + step * (slide - jnp.sum(slide * normal, axis=0) * normal)
+        bend = turned(past.bend, normal) + step * (turning - twisting * normal)
+        twist = past.twist + step * twisting
+        area, inertia = jnp.pi * size.radius**2, jnp.pi * size.radius**4 / 4
+        strain = length / size.length - 1
+        tension = self.confinement * self.modulus * area * strain
+        across = -shear_modulus * area / size.length * shear
+        bending = -self.modulus * inertia / size.length * bend
+        torsion = -2 * shear_modulus * inertia / size.length * twist
+        norm = lambda v: jnp.sqrt(jnp.sum(v**2, axis=0))  # noqa: E731
+        tensile = tension / area + norm(bending) * size.radius / inertia
+        shearing = norm(across) / area + jnp.abs(torsion) * size.radius / (2 * inertia)
+        holds = (tensile < self.tensile_strength) & (shearing < self.shear_strength) & (strain < self.fracture_strain)
+        intact = jnp.where(holds, past.intact, 0)
+        force = jnp.where(intact > 0, tension * normal + across, 0)
+        moment = jnp.where(intact > 0, torsion * normal + bending, 0)
+        lever = cross(0.5 * length * normal, force)
+        return force, lever + moment, lever - moment, Strain(shear, bend, twist, intact)

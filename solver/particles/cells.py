@@ -206,7 +206,7 @@ def capacity_for(positions, radii, box, skin, spare: float = 1.3) -> Capacity:
     return Capacity(pairs, 24, int(np.ceil(spare * (2 * dense + 8) / 4)) * 4, (layers, *map(int, lateral)))
 
 
-def fitted(capacity: Capacity, near: Near, spare: float = 1.3) -> Capacity:
+def fitted(capacity: Capacity, near: Near, spare: float = 1.1) -> Capacity:
     """The capacity with room for `spare` times what is there now: shorter lists are faster. Host only."""
     return Capacity(
         int(np.ceil((spare * int(near.count) + 32) / 64)) * 64,
@@ -218,7 +218,7 @@ def fitted(capacity: Capacity, near: Near, spare: float = 1.3) -> Capacity:
 
 def grown(capacity: Capacity, near: Near) -> Capacity:
     """A capacity in which what overflowed fits, with room to spare, since each one is compiled anew: host only."""
-    enough = fitted(capacity, near, 1.5)
+    enough = fitted(capacity, near, 1.3)
     grow = (int(near.count) > capacity.pairs, int(near.degree) > capacity.slots, int(near.crowding) > capacity.cell)
     return Capacity(
         enough.pairs if grow[0] else capacity.pairs,

@@ -18,8 +18,8 @@ class ContactLaw(eqx.Module):
     **Arguments:** `modulus`, Young's modulus, Pa; `poisson`, Poisson's ratio; `yield_pressure`, p_y, Pa.
 
     **Source:** Johnson 1985, Contact Mechanics, doi 10.1017/CBO9781139171731, sections 4.2 and 6.2; loading as Thornton
-    1997, doi 10.1115/1.2787319. Numbers: NMC, Lundkvist et al. 2024 (Powder Technology 443, 119873): E = 140 GPa,
-    nu = 0.3, yield stress of the particles 2.4 to 4 GPa.
+    1997, doi 10.1115/1.2787319 (unchecked). Numbers: NMC, Lundkvist et al. 2024, doi 10.1016/j.powtec.2024.119873:
+    E = 140 GPa, nu = 0.3, yield stress of the particles 2.4 to 4 GPa.
     """
 
     modulus: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=140e9)

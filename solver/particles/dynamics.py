@@ -5,9 +5,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from microstructure.packing import Packing
-from solver.particles import beam, cells
-from solver.particles.beam import Bonds
+from solver.particles import bonds, cells
+from solver.particles.bonds import Bonds
 from solver.particles.cells import Capacity, Near
+from solver.particles.ends import Ends
 from solver.particles.forces import Kinematics, cross, push
 from solver.particles.normal import Pair
 from solver.particles.scene import Grains, Scene, State, Walls
@@ -29,7 +30,7 @@ def _relative(scene: Scene, near: Near | Bonds, positions):
 
 
 def _between(scene: Scene, near: Near, fixed, positions, velocities, spins, memory):
-    """Forces (3, P) on the first of each pair, torques per arm (3, P), overlaps (P,) and the memory after a step."""
+    """Forces (3, P) on the first of each pair, torques per arm (3, P), arms (2, P), overlaps (P,), the new memory."""
     pair, r1, r2 = fixed
     one, two = near.first, near.second
     relative = _relative(scene, near, positions)
@@ -37,36 +38,42 @@ def _between(scene: Scene, near: Near, fixed, positions, velocities, spins, memo
     distance = jnp.sqrt(jnp.where(squared > 0, squared, 1))
     normal = relative / distance
     overlap = jnp.where(near.listed, r1 + r2 - distance, -1.0)
-    turning = (r1 - 0.5 * overlap) * spins[:, one] + (r2 - 0.5 * overlap) * spins[:, two]
+    arms = jnp.stack([r1, r2]) - 0.5 * overlap
+    turning = arms[0] * spins[:, one] + arms[1] * spins[:, two]
     velocity = velocities[:, one] - velocities[:, two] + cross(turning, normal)
     pushed, memory = push(scene.contact, Kinematics(overlap, normal, velocity), memory, pair, scene.step)
-    return pushed, cross(normal, pushed.force), overlap, memory
+    return pushed, cross(normal, pushed.force), arms, overlap, memory
 
 
-def _summed(near: Near, pushed, twist, overlap, radii):
+def _summed(near: Near, pushed, twist, arms):
     """Force and torque (3, N) of contacts on each particle."""
-    values = jnp.concatenate([pushed.force, twist, 0.5 * overlap * twist])
-    total = _gathered(near.slots, values, values * jnp.asarray([-1.0] * 3 + [1.0] * 6)[:, None])
-    return total[:3], radii * total[3:6] - total[6:]
+    force = pushed.force
+    total = _gathered(near.slots, jnp.concatenate([force, arms[0] * twist]), jnp.concatenate([-force, arms[1] * twist]))
+    return total[:3], total[3:]
 
 
 def _gathered(slots, on_first, on_second):
-    """The sum over the slots (K, N) of each particle of what its pairs say (C, P) to their first and second: a gather,
-    always in the same order."""
+    """The sum over the slots (K, N) of each particle of what its pairs say (C, P) to their first and second: one
+    gather, always in the same order."""
     both = jnp.concatenate([on_first, on_second, jnp.zeros((on_first.shape[0], 1))], axis=1)
-    start = jnp.zeros((on_first.shape[0], slots.shape[1]))
-    return lax.fori_loop(0, slots.shape[0], lambda k, total: total + both[:, slots[k]], start)
+    return jnp.sum(both.at[:, slots].get(mode="promise_in_bounds", wrap_negative_indices=False), axis=1)
+
+
+def tied(scene: Scene, state: State):
+    """Of the bonds: force (3, B) on the first of each pair, N, moments (3, B) on the first and the second, N m, what
+    they remember after a step, and vectors from the first to the second (3, B), m.
+    """
+    one, two = scene.bonds.first, scene.bonds.second
+    relative = _relative(scene, scene.bonds, state.positions)
+    velocity = state.velocities[:, one] - state.velocities[:, two]
+    at = Ends(relative, velocity, (state.spins[:, one], state.spins[:, two]))
+    return *bonds.load(scene.bonds, at, state.strain, scene.step), relative
 
 
 def _bonded(scene: Scene, state: State):
     """Force and torque (3, N) of the bonds on each particle, and what they remember after a step."""
-    bonds = scene.bonds
-    one, two = bonds.first, bonds.second
-    relative = _relative(scene, bonds, state.positions)
-    velocity = state.velocities[:, one] - state.velocities[:, two]
-    spins = state.spins[:, one], state.spins[:, two]
-    force, here, there, strain = beam.load(bonds, relative, velocity, spins, state.strain, scene.step)
-    total = _gathered(bonds.slots, jnp.concatenate([force, here]), jnp.concatenate([-force, there]))
+    force, here, there, strain, _ = tied(scene, state)
+    total = _gathered(scene.bonds.slots, jnp.concatenate([force, here]), jnp.concatenate([-force, there]))
     return total[:3], total[3:], strain
 
 
@@ -90,8 +97,8 @@ def _forces(scene: Scene, fixed, state: State) -> State:
     moving, memory = (state.positions, state.velocities, state.spins), state.memory
     force = torque = jnp.zeros_like(state.positions)
     if not _alone(scene):
-        pushed, twist, overlap, memory = _between(scene, state.near, fixed, *moving, memory)
-        force, torque = _summed(state.near, pushed, twist, overlap, scene.grains.radii)
+        pushed, twist, arms, _, memory = _between(scene, state.near, fixed, *moving, memory)
+        force, torque = _summed(state.near, pushed, twist, arms)
     on_walls, wall_memory = [], []
     for index, past in enumerate(state.wall_memory):
         f, t, reaction, now = _against(scene, index, state.walls, (*moving, state.time), past)
@@ -105,6 +112,8 @@ def _forces(scene: Scene, fixed, state: State) -> State:
     g = scene.grains
     force = force + g.mass * (scene.gravity[:, None] - scene.drag * state.velocities)
     torque = torque - scene.drag * _inertia(g) * state.spins
+    if not scene.turning:
+        torque = jnp.zeros_like(torque)
     walls = state.walls
     if on_walls:
         walls = Walls(walls.height, walls.speed, jnp.stack(on_walls, axis=1))
@@ -123,7 +132,7 @@ def contacts(scene: Scene, state: State):
     fixed = _pairs(scene, state.near)
     instant = eqx.tree_at(lambda s: s.step, scene, jnp.asarray(0.0))
     moving = (state.positions, state.velocities, state.spins)
-    pushed, _, overlap, _ = _between(instant, state.near, fixed, *moving, state.memory)
+    pushed, _, _, overlap, _ = _between(instant, state.near, fixed, *moving, state.memory)
     return pushed, _relative(scene, state.near, state.positions), overlap, fixed[0]
 
 
@@ -203,23 +212,18 @@ def advance(scene: Scene, state: State, steps, capacity: Capacity) -> State:
     limit = (0.45 * scene.skin) ** 2  # the step that goes beyond it still uses the list: a tenth is left for it
     end = jnp.asarray(steps)
 
-    def step(carry, fixed):
-        return carry[0] + 1, _step(scene, fixed, carry[1])
-
-    def still(carry):
-        return (carry[0] < end) & (_travelled(carry[1]) < limit) & ~carry[1].near.overflow
-
     def stretch(carry):
         done, state = carry
         state = relisted(scene, state, capacity)
         fixed = _pairs(scene, state.near)
+
+        def step(carry):
+            _, done, state = carry
+            done, state = done + 1, _step(scene, fixed, state)
+            return (done < end) & (_travelled(state) < limit) & ~state.near.overflow, done, state
+
         # At least one step, however far it goes: what blows up has to come to its end too.
-        _, done, state = lax.while_loop(
-            lambda c: c[0] | still(c[1:]),
-            lambda c: (jnp.asarray(False), *step(c[1:], fixed)),
-            (jnp.asarray(True), done, state),
-        )
-        return done, state
+        return lax.while_loop(lambda c: c[0], step, (jnp.asarray(True), done, state))[1:]
 
     def left(carry):
         return (carry[0] < end) & ~carry[1].near.overflow
@@ -265,7 +269,7 @@ def begin(scene: Scene, packing: Packing, heights, capacity: Capacity, velocitie
     walls = Walls(jnp.broadcast_to(jnp.asarray(heights, float), (bodies,)), jnp.zeros(bodies), jnp.zeros((3, bodies)))
     near = cells.build(positions, scene.grains.radii, _box(scene), scene.skin, capacity)
     memories = scene.contact.fresh(capacity.pairs), tuple(scene.wall_contact.fresh(count) for _ in scene.walls)
-    strain = None if scene.bonds is None else beam.unstrained(scene.bonds)
+    strain = None if scene.bonds is None else bonds.fresh(scene.bonds)
     state = State(jnp.asarray(0.0), positions, *moving, zero, zero, walls, near, *memories, strain)
     # The forces of this instant: no time passes for what the contacts remember.
     return _forces(eqx.tree_at(lambda s: s.step, scene, jnp.asarray(0.0)), _pairs(scene, near), state)

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from solver.particles.normal import Hertz, Luding, MasterCurve, Pair, Plastic, ThorntonNing
+from solver.particles.normal import Hertz, Luding, MasterCurve, Pair, Plastic, ThorntonNing, fresh
 from solver.particles.tangential import Linear, Mindlin, Restitution
 
 
@@ -20,7 +20,7 @@ class Contact(eqx.Module):
 
     def fresh(self, count: int):
         """The memory of `count` contacts that never were."""
-        return self.normal.fresh(count), None if self.friction is None else self.friction.fresh(count)
+        return fresh(self.normal, count), None if self.friction is None else self.friction.fresh(count)
 
 
 class Kinematics(eqx.Module):

@@ -4,18 +4,18 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from solver.particles.dynamics import contacts
+from solver.particles.dynamics import contacts, tied
 from solver.particles.scene import Scene, State
 
 
 class Observed(eqx.Module):
     """A packing at one instant.
 
-    **Arguments:** `stress` (3, 3), from the forces between particles over the volume between lowest and highest body,
-    Pa, pressure positive; `pressure` (W,), of each body's force along the thickness over the area, Pa; `coordination`,
-    contacts with other particles of each particle, mean; `fabric` (3, 3), mean of n n over the contacts; `kinetic`,
-    energy of translation and rotation, J; `elastic`, energy of the normal forces between particles, J, of laws that
-    unload as Hertz.
+    **Arguments:** `stress` (3, 3), from the forces of contacts and bonds between particles over the volume between
+    lowest and highest body, Pa, pressure positive; `pressure` (W,), of each body's force along the thickness over the
+    area, Pa; `coordination`, contacts with other particles of each particle, mean; `fabric` (3, 3), mean of n n over
+    the contacts; `kinetic`, energy of translation and rotation, J; `elastic`, energy of the normal forces between
+    particles, J, of laws that unload as Hertz.
     """
 
     stress: Float[Array, "3 3"]
@@ -43,8 +43,13 @@ def observe(scene: Scene, state: State, depth) -> Observed:
     # F = 4/3 E* a d_e, and the energy of a Hertz branch is 2/5 F d_e.
     spring = 4 / 3 * pair.modulus * jnp.sqrt(pair.radius)
     elastic = 0.4 * jnp.sum(touching * jnp.maximum(pushed.elastic, 0) ** (5 / 3) / spring ** (2 / 3))
+    virial = -jnp.einsum("ac,bc->ab", pushed.force, relative)
+    if scene.bonds is not None:
+        # At this instant: no time passes for what the bonds remember.
+        force, _, _, _, across = tied(eqx.tree_at(lambda s: s.step, scene, jnp.asarray(0.0)), state)
+        virial = virial - jnp.einsum("ac,bc->ab", force, across)
     return Observed(
-        -jnp.einsum("ac,bc->ab", pushed.force, relative) / (area * depth),
+        virial / (area * depth),
         jnp.abs(state.walls.force[0]) / area,
         2 * count / g.radii.shape[0],
         jnp.einsum("c,ac,bc->ab", touching, normal, normal) / jnp.maximum(count, 1),

@@ -12,7 +12,7 @@ class Prony(eqx.Module):
 
     **Arguments:** `shares`, alpha_i (M,); `times`, tau_i (M,), s.
 
-    **Source:** the update is that of Lundkvist et al. 2024, Powder Technology 443, 119873 (axlun/DEMsim), and so are
+    **Source:** the update is that of Lundkvist et al. 2024, doi 10.1016/j.powtec.2024.119873 (axlun/DEMsim), and so are
     the default numbers, of a binder of 2 GPa.
     """
 

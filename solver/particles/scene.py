@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from microstructure.checks import require
-from solver.particles.beam import Bonds, Strain
+from solver.particles.bonds import Bonds, Memory
 from solver.particles.cells import Near
 from solver.particles.forces import Contact
 from solver.particles.plates import Plane, Roll
@@ -46,7 +46,7 @@ def grains(radii, modulus, poisson, density, mass_scale=1.0) -> Grains:
 def rayleigh_time(radius, modulus, poisson, density):
     """The time that a Rayleigh wave takes across a sphere, s: a time step should be a tenth to a fifth of it.
 
-    **Source:** Li, Xu and Thornton 2005, doi 10.1016/j.powtec.2005.09.002.
+    **Source:** Li, Xu and Thornton 2005, doi 10.1016/j.powtec.2005.09.002 (unchecked).
     """
     shear = modulus / (2 * (1 + poisson))
     return jnp.pi * radius * jnp.sqrt(density / shear) / (0.1631 * poisson + 0.8766)
@@ -58,7 +58,7 @@ class Scene(eqx.Module):
     **Arguments:** `grains`; `lateral` (2,), periods along axes 1 and 2, m; `step`, s; `walls`, any number of rigid
     bodies; `contact`, law between particles, and `wall_contact` with the bodies; `bonds`, of binder, or `None`;
     `gravity` (3,), m/s2; `drag`, 1/s, a background damping of translation and rotation; `skin`, m: pairs whose surfaces
-    are nearer are listed.
+    are nearer are listed; `turning`, whether particles may turn.
     """
 
     grains: Grains
@@ -71,6 +71,7 @@ class Scene(eqx.Module):
     gravity: Float[Array, " 3"] = eqx.field(converter=jnp.asarray, default=(0.0, 0.0, 0.0))
     drag: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
     skin: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-6)
+    turning: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self):
         require("step", self.step, 1e-18, 1.0, unit="s")
@@ -92,7 +93,7 @@ class State(eqx.Module):
 
     **Arguments:** `time`, s; `positions`, `velocities` (3, N), m and m/s, unwrapped; `spins` (3, N), rad/s; `force`,
     N, and `torque`, N m (3, N); `walls`; `near`, the list; `memory` and `wall_memory`, of its contacts and of each
-    body's (N,); `strain`, of the bonds.
+    body's (N,); `strain`, what the bonds remember.
     """
 
     time: Float[Array, ""]
@@ -105,4 +106,4 @@ class State(eqx.Module):
     near: Near
     memory: tuple
     wall_memory: tuple
-    strain: Strain | None
+    strain: Memory | None

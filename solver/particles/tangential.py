@@ -19,7 +19,7 @@ class Restitution(eqx.Module):
     effective coefficient.
 
     **Source:** Tsuji, Tanaka and Ishida 1992, doi 10.1016/0032-5910(92)88030-L; the closed form of Antypov and Elliott
-    2011, doi 10.1209/0295-5075/94/50004.
+    2011, doi 10.1209/0295-5075/94/50004 (unchecked).
     """
 
     coefficient: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.3)
@@ -66,7 +66,7 @@ class Mindlin(eqx.Module):
     **Arguments:** `friction`, mu; `rescaled`.
 
     **Source:** Mindlin and Deresiewicz 1953, doi 10.1115/1.4010702; rescaling Walton as in Thornton, Cummins and
-    Cleary 2013, doi 10.1016/j.powtec.2012.08.012.
+    Cleary 2013, doi 10.1016/j.powtec.2012.08.012 (unchecked).
     """
 
     friction: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.3)

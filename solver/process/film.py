@@ -100,7 +100,8 @@ def film_at_rest(packing: Packing, pairs: Pairs, law: ContactLaw, binder: Binder
     relative = vectors[: first.shape[0]]
     direction = jnp.concatenate([relative / jnp.sqrt(jnp.sum(relative**2, axis=1))[:, None], upright])
     smaller = jnp.concatenate([jnp.minimum(first, second), radii])
-    bridge = bond.bridges(binder, smaller, jnp.concatenate([weight, pairs.grounded]), direction, stress)
+    bare = jnp.concatenate([binder.background * pairs.listed, jnp.zeros_like(radii)])
+    bridge = bond.bridges(binder, smaller, jnp.concatenate([weight, pairs.grounded]), direction, stress, bare)
     return System(pairs, radii, box[1:], laws, jnp.where(overlaps > 0, overlaps, 0), bridge, vectors)
 
 
@@ -136,3 +137,12 @@ def coordination(state, system: System, history: History):
     permanent = contact.permanent_overlap(history.largest, system.law)
     carrying = (overlaps - system.conformed > permanent)[: system.pairs.first.shape[0]]
     return 2 * jnp.sum(jnp.where(carrying, system.pairs.listed, 0)) / system.radii.shape[0]
+
+
+def broken_share(system: System, history: History):
+    """The share of the binder bridges, those to the collector too, that have broken by now; 0 without any."""
+    flow, pairs = history.bridges, system.pairs
+    there = jnp.concatenate([pairs.bonded, pairs.grounded])
+    if flow.intact is None:
+        return jnp.zeros(())
+    return jnp.sum(there * (1 - flow.intact)) / jnp.maximum(jnp.sum(there), 1)

@@ -56,7 +56,8 @@ def _settled(state, args):
     trial, push, normal = rough.slips(state, args)
     drag, kept = friction.limited(trial, push, system.grip)
     flowed = bond.flow(drawn, past.bridges, system.bridge)
-    after = History(jnp.maximum(past.largest, overlaps), flowed, kept, past.turned + state[1])
+    torn = bond.broken(drawn, flowed, system.bridge)
+    after = History(jnp.maximum(past.largest, overlaps), torn, kept, past.turned + state[1])
     number = normal.shape[0]
     along = push[:number] * normal[:, 0] - drag[:number, 0]
     pull = bond.forces(drawn, flowed, system.bridge)

@@ -59,12 +59,13 @@ def advance(start, guess, branch, past: History, stage: Stage, system: System, m
     args = (system, branch, past.bridges, stage)
     solution = equilibrium(energy, guess, args, method, model)
     _, drawn, overlaps = strains(solution.value, system, stage)
-    after = History(jnp.maximum(past.largest, overlaps), bond.flow(drawn, past.bridges, system.bridge))
+    flowed = bond.flow(drawn, past.bridges, system.bridge)
+    after = History(jnp.maximum(past.largest, overlaps), bond.broken(drawn, flowed, system.bridge))
     push = contact.force(overlaps, branch)
     number = system.pairs.first.shape[0]
     vectors = strains(solution.value, system, stage)[0][:number]
     along = push[:number] * vectors[:, 0] / jnp.sqrt(jnp.sum(vectors**2, axis=1))
-    outcome = Outcome(push, along, bond.forces(drawn, after.bridges, system.bridge), overlaps, drawn)
+    outcome = Outcome(push, along, bond.forces(drawn, flowed, system.bridge), overlaps, drawn)
     return solution, after, outcome
 
 

@@ -17,35 +17,53 @@ from solver.process.calender import Calendering, calender
 from solver.process.settle import settled_film
 
 COUNT = 64
-NAMES = ("radii", "one radius", "modulus", "yield", "binder", "strength", "friction", "wall friction", "gap", "release")
-STEP = 1e-7
+NAMES = (
+    *("radii", "one radius", "modulus", "yield", "binder", "strength", "friction", "wall friction", "gap", "release"),
+    *("Poisson's ratio", "bridge radius", "bridge length", "confinement", "hardening", "one position", "positions"),
+)
+ONES, STEP, PARTICLE = jnp.ones(len(NAMES)), 1e-7, 7
+
+
+def settled(draw, place):
+    """64 particles at a fraction of 0.5 in 36 um, and their pairs."""
+    radii = sample(LogNormal(5e-6, 1.25), unit_draws(jax.random.key(draw), COUNT))
+    width = float(jnp.sqrt(4 / 3 * jnp.pi * jnp.sum(radii**3) / 0.5 / 36e-6))
+    packing = settled_film(jax.random.key(place), radii, jnp.asarray([36e-6, width, width])).value
+    return packing, candidate_pairs(packing)
 
 
 @pytest.fixture(scope="module")
 def film():
-    """64 particles at a fraction of 0.5 in 36 um, as in the physics of the same."""
-    radii = sample(LogNormal(5e-6, 1.25), unit_draws(jax.random.key(5), COUNT))
-    width = float(jnp.sqrt(4 / 3 * jnp.pi * jnp.sum(radii**3) / 0.5 / 36e-6))
-    packing = settled_film(jax.random.key(6), radii, jnp.asarray([36e-6, width, width])).value
-    return packing, candidate_pairs(packing)
+    """As in the physics of the same."""
+    return settled(5, 6)
 
 
 def design(v, packing):
-    """Film, gap, law, binder, method and friction at the scales `v` of the named variables."""
-    size, one, modulus, hardness, stiffness, strength, rough, wall, gap, release = v
-    radii = packing.radii * size * jnp.ones(COUNT).at[7].set(one)
-    law, binder = ContactLaw(140e9 * modulus, 0.3, 3e9 * hardness), Binder(2e9 * stiffness, strength=50e6 * strength)
+    """Film, gap, law, binder, method and friction at the scales `v` of the named variables.
+
+    Positions move by a micrometre for each unit: one particle slantwise, or all at random.
+    """
+    size, one, modulus, hardness, stiffness, strength, rough, wall, gap, release, *more = v
+    poisson, wide, long, confinement, hardening, shift, shifts = more
+    radii = packing.radii * size * jnp.ones(COUNT).at[PARTICLE].set(one)
+    slant = jnp.zeros((COUNT, 3)).at[PARTICLE].set(jnp.asarray([0.6, -0.5, 0.6]))
+    moved = 1e-6 * ((shift - 1) * slant + (shifts - 1) * jax.random.normal(jax.random.key(2), (COUNT, 3)))
+    law = ContactLaw(140e9 * modulus, 0.3 * poisson, 3e9 * hardness)
+    shape = {"radius": 0.7 * wide, "length": 0.5 * long, "confinement": confinement, "hardening": 0.1 * hardening}
+    binder = Binder(2e9 * stiffness, strength=50e6 * strength, **shape)
     method = Calendering(release=2e7 * release, load=4, unload=2)
-    film = Packing(packing.positions, radii, packing.box)
+    film = Packing(packing.positions + moved, radii, packing.box)
     return film, 27e-6 * gap, law, binder, method, Friction(0.3 * rough, 0.3 * wall)
 
 
 def numbers(value):
-    """Porosity and thickness after release, pressure at the gap, positions of all particles weighed at random."""
+    """Porosity and thickness after release, pressure at the gap, positions of all particles weighed at random, and
+    the depth and a lateral position of one."""
     weights = jax.random.normal(jax.random.key(1), (COUNT, 3))
     depths = jnp.sum(weights * value.packing.positions) * 1e6
     porosity = 1 - solid_fraction(value.packing)
-    return jnp.stack([porosity, value.packing.box[0] * 1e5, value.pressure[4] / 1e8, depths / 10])
+    own = value.packing.positions[PARTICLE, :2] * 1e5
+    return jnp.stack([porosity, value.packing.box[0] * 1e5, value.pressure[4] / 1e8, depths / 10, *own])
 
 
 jitted = eqx.filter_jit(calender)
@@ -61,25 +79,26 @@ def evaluate(v, packing, pairs):
 @pytest.fixture(scope="module")
 def evaluated(film):
     """Values at the point and at a step to both sides of every variable."""
-    return {0: evaluate(jnp.ones(10), *film)} | {
-        (i, sign): evaluate(jnp.ones(10).at[i].add(sign * STEP), *film) for i in range(10) for sign in (-1, 1)
+    return {0: evaluate(ONES, *film)} | {
+        (i, sign): evaluate(ONES.at[i].add(sign * STEP), *film) for i in range(len(NAMES)) for sign in (-1, 1)
     }
 
 
-@pytest.fixture(scope="module")
-def jacobian(film):
-    """(4, 10), by reverse mode."""
-    packing, pairs = film
+@jax.jit
+def pull_back(w, v, packing, pairs):
+    """The derivative of `w` times the numbers in the variables, by reverse mode."""
 
     def pressed(v):
         film, gap, *rest = design(v, packing)
         return numbers(calender(film, pairs, gap, *rest).value)
 
-    def pull_back(v, w):
-        return jax.vjp(pressed, v)[1](w)[0]
+    return jax.vjp(pressed, v)[1](w)[0]
 
-    reverse = jax.jit(pull_back)
-    return np.stack([np.asarray(reverse(jnp.ones(10), w)) for w in jnp.eye(4)])
+
+@pytest.fixture(scope="module")
+def jacobian(film):
+    """Of the numbers in the variables, (6, 17)."""
+    return np.stack([np.asarray(pull_back(w, ONES, *film)) for w in jnp.eye(6)])
 
 
 def test_the_contact_network_is_the_same_on_both_sides(evaluated):
@@ -104,12 +123,54 @@ def test_reverse_mode_against_central_differences(evaluated, jacobian, name):
     np.testing.assert_allclose(jacobian[:, i], difference, rtol=1e-4, atol=1e-5 * np.abs(difference).max())
 
 
+def test_load_as_a_variable(film, evaluated, jacobian):
+    """The porosity after release by the pressure at the gap: the ratio of the slopes in the gap, by the implicit
+    function theorem, against films pressed to a little more and less, whose gaps are searched for."""
+    gap, ends = NAMES.index("gap"), []
+    slope, at = jacobian[2, gap], evaluated[0][0]
+    for wanted in (at[2] + 2e-7, at[2] - 2e-7):
+        scale = 1.0
+        for _ in range(2):
+            found = evaluate(ONES.at[gap].set(scale), *film)[0]
+            scale += float((wanted - found[2]) / slope)
+        ends.append(evaluate(ONES.at[gap].set(scale), *film)[0])
+        assert ends[-1][2] == pytest.approx(wanted, rel=1e-11)
+    np.testing.assert_allclose(jacobian[0, gap] / slope, (ends[0] - ends[1])[0] / 4e-7, rtol=1e-4)
+
+
 def test_pressure_is_homogeneous_in_the_moduli(evaluated, jacobian):
     """Scaling every modulus, strength and the release pressure at fixed geometry scales the pressure."""
     assert float(np.sum(jacobian[2, 2:6])) == pytest.approx(float(evaluated[0][0][2]), rel=1e-7)
     # At fixed shape nothing else moves: thickness is homogeneous of degree 0 in all of them.
     total = np.sum(jacobian[1, 2:6]) + jacobian[1, 9]
     assert float(total) == pytest.approx(0, abs=1e-7 * np.abs(jacobian[1]).max())
+
+
+@pytest.mark.slow
+def test_gradient_predicts_five_percent_steps_on_the_mean_of_sixteen_packings(capsys):
+    """Steps over which contacts open, close, yield and slide: each derivative of porosity, thickness and pressure, on
+    the mean over packings, is within a quarter of the central difference or two standard errors of it."""
+    names = ("gap", "modulus", "yield", "binder", "strength", "bridge radius", "friction", "wall friction", "release")
+    table = np.zeros((16, 2, 3, len(names)))
+    for seed in range(16):
+        film = settled(100 + seed, 200 + seed)
+        for k, name in enumerate(names):
+            e = 0.05 * jnp.zeros(len(NAMES)).at[NAMES.index(name)].set(1.0)
+            high, low = (evaluate(ONES + s * e, *film) for s in (1, -1))
+            assert bool(high[1].result == Result.successful) and bool(low[1].result == Result.successful), (seed, name)
+            table[seed, 1, :, k] = (high[0] - low[0])[:3] / 0.1
+        rows = np.stack([np.asarray(pull_back(w, ONES, *film)) for w in jnp.eye(6)[:3]])
+        table[seed, 0] = rows[:, [NAMES.index(name) for name in names]]
+        with capsys.disabled():
+            print(
+                seed, *(f"{n} {a:.3g}/{b:.3g}" for n, a, b in zip(names, *table[seed, :, 2], strict=True)), flush=True
+            )
+    slope, found = table.mean(axis=0)
+    error = np.std(table[:, 0] - table[:, 1], axis=0, ddof=1) / 4
+    with capsys.disabled():
+        for row in zip(("porosity", "thickness", "pressure"), slope, found, error, strict=True):
+            print(row[0], *(f"{n} {a:.3g}/{b:.3g}+-{c:.2g}" for n, a, b, c in zip(names, *row[1:], strict=True)))
+    assert np.all(np.abs(slope - found) <= np.maximum(0.25 * np.abs(found), 2 * error))
 
 
 def test_value_and_gradient_export_for_cuda(film):
@@ -119,6 +180,6 @@ def test_value_and_gradient_export_for_cuda(film):
         film, gap, *rest = design(v, packing)
         return calender(film, pairs, gap, *rest).value.packing.box[0]
 
-    exported = jax.export.export(jax.jit(jax.value_and_grad(thickness)), platforms=["cuda"])(jnp.ones(10))
+    exported = jax.export.export(jax.jit(jax.value_and_grad(thickness)), platforms=["cuda"])(ONES)
     assert exported.platforms == ("cuda",)
     assert "callback" not in exported.mlir_module()

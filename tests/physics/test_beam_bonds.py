@@ -8,8 +8,10 @@ import pytest
 
 from microstructure.packing import Packing
 from solver.particles import cells
-from solver.particles.beam import Beam, Bonds, glued, load, unstrained
+from solver.particles.beam import Beam
+from solver.particles.bonds import Bonds, fresh, glued, load
 from solver.particles.dynamics import advance, begin
+from solver.particles.ends import Ends
 from solver.particles.forces import Contact
 from solver.particles.normal import Hertz
 from solver.particles.scene import Scene, grains
@@ -44,9 +46,8 @@ def at_rest(forces):
         shift, turn = moved[:3], moved[3:]
         one, two = bonds.first, bonds.second
         relative = (positions + shift)[:, two] - (positions + shift)[:, one]
-        pull, here, there, _ = load(
-            bonds, relative, shift[:, one] - shift[:, two], (turn[:, one], turn[:, two]), unstrained(bonds), 1.0
-        )
+        at = Ends(relative, shift[:, one] - shift[:, two], (turn[:, one], turn[:, two]))
+        pull, here, there, _ = load(bonds, at, fresh(bonds), 1.0)
         total = jnp.zeros((6, BONDS + 1)).at[:, one].add(jnp.concatenate([pull, here]))
         total = total.at[:, two].add(jnp.concatenate([-pull, there]))
         return total[:, 1:].at[:, -1].add(jnp.asarray(forces)).reshape(-1)
@@ -60,7 +61,7 @@ def test_v13_cantilever():
     """V13: tip deflection F L^3 / (3 E I) (1 - 1 / (4 n^2)) + F L / (G A), stretch F L / (E A), torsion T L / (G J)."""
     force, torque = 1e-9, 1e-15
     motion, bonds = at_rest([force, force, 0, torque, 0, 0])
-    r, length = float(bonds.radius[0]), BONDS * PITCH
+    r, length = float(bonds.size.radius[0]), BONDS * PITCH
     area, inertia = np.pi * r**2, np.pi * r**4 / 4
     modulus, shear = 2e9, 2e9 / 2.6
     bend = force * length**3 / (3 * modulus * inertia) * (1 - 1 / (4 * BONDS**2)) + force * length / (shear * area)
@@ -74,7 +75,7 @@ def test_bonds_in_motion():
     random keeps its momentum and angular momentum."""
     packing, bonds = chain()
     body = grains(packing.radii, 10e9, 0.3, 4700.0)
-    stiffness = 2e9 * np.pi * float(bonds.radius[0]) ** 2 / PITCH
+    stiffness = 2e9 * np.pi * float(bonds.size.radius[0]) ** 2 / PITCH
     step = 0.02 * np.sqrt(float(body.mass[0]) / stiffness)
     scene = Scene(body, LATERAL, step, (), NONE, NONE, bonds, skin=1e-6)
     velocities, spins = np.random.default_rng(0).normal(size=(2, BONDS + 1, 3))
@@ -110,7 +111,7 @@ def strained(stretch=0.0, bend=0.0, twist=0.0, law=None):
     spins = jnp.asarray([[twist], [bend], [0.0]])
     velocity = -jnp.asarray([[0.0], [0.0], [0.0]])
     # Equal and opposite turns bend without shear.
-    return bonds, load(bonds, relative, velocity, (0.5 * spins, -0.5 * spins), unstrained(bonds), 1.0)
+    return bonds, load(bonds, Ends(relative, velocity, (0.5 * spins, -0.5 * spins)), fresh(bonds), 1.0)
 
 
 @pytest.mark.parametrize("share, holds", [(0.999, 1.0), (1.001, 0.0)])

@@ -85,3 +85,47 @@ def test_no_weight_no_force_and_no_nan():
     constants = bond.bridges(Binder(), jnp.asarray([R]), jnp.zeros(1), X)
     pull = force(jnp.asarray([[0.1 * R, 0.0, 0.0]]), bond.fresh(constants), constants)
     np.testing.assert_array_equal(np.asarray(pull), 0)
+
+
+@pytest.mark.parametrize("field, limit", [("fracture_strain", 0.05), ("fracture_stress", 40e6)])
+@pytest.mark.parametrize("direction", [[1.0, 0.0, 0.0], [0.0, 0.6, 0.8], [-1.0, 0.0, 0.0]])
+def test_a_bridge_breaks_at_its_limit_but_not_when_pushed(field, limit, direction):
+    constants = bridge(**{field: limit}, strength=1e9)
+    stiff = 2e9 if direction[0] else 2e9 / 2.6  # stress over strain, along or across
+    at = limit if field == "fracture_strain" else limit / stiff
+    for share, pulled_apart in ((0.999, 1.0), (1.001, 0.0)):
+        u = share * at * 0.5 * R * jnp.asarray([direction])
+        after = bond.flow(u, bond.fresh(constants), constants)
+        holds = bond.broken(u, after, constants).intact
+        assert float(holds[0]) == (1.0 if direction[0] < 0 else pulled_apart)
+
+
+def test_a_broken_bridge_is_as_a_pair_without_binder():
+    """After yielding together: energy, force and stiffness are those of the weight that a bare pair has."""
+    weights, bare = jnp.asarray([1.0, 1e-3, 1.0, 0.0]), jnp.asarray([1e-3, 1e-3, 0.0, 0.0])
+    radii, directions = jnp.full(4, R), jnp.tile(X, (4, 1))
+    constants = bond.bridges(Binder(fracture_strain=0.1), radii, weights, directions, bare=bare)
+    first, second = (
+        jnp.tile(jnp.asarray([[0.2, 0.03, 0.1]]) * R, (4, 1)),
+        jnp.tile(jnp.asarray([[0.3, -0.1, 0]]) * R, (4, 1)),
+    )
+    past = bond.flow(first, bond.fresh(constants), constants)
+    past = bond.broken(first, past, constants)
+    np.testing.assert_array_equal(np.asarray(past.intact), [0, 1, 0, 1])
+    for u in (1.01 * first, second):
+        after = bond.flow(u, past, constants)
+        found = (bond.energy(u, past, constants), bond.forces(u, after, constants), bond.stiffness(u, past, constants))
+        for value in found:
+            np.testing.assert_allclose(np.asarray(value[0]), np.asarray(value[1]), rtol=1e-12)
+            np.testing.assert_array_equal(np.asarray(value[2]), 0)
+            np.testing.assert_array_equal(np.asarray(value[3]), 0)
+        assert np.all(np.asarray(found[0][:2]) > 0)
+        np.testing.assert_array_equal(np.asarray(after.intact), np.asarray(past.intact))
+
+
+def test_without_a_limit_nothing_is_remembered_of_breaking():
+    constants = bridge()
+    assert bond.fresh(constants).intact is None
+    assert bond.broken(X, bond.fresh(constants), constants).intact is None
+    with pytest.raises(ValueError, match="`fracture_strain`"):
+        Binder(fracture_strain=-0.1)

@@ -1,0 +1,122 @@
+"""The discrete adjoint of a march, from its record."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from . import bdf
+from .walk import Record
+
+
+class _Adjoint(eqx.Module):
+    """What the backward loop carries: cotangents of the latest states and, a row a step, those of the equations.
+
+    `side` is the derivative of the event, made first and used once.
+    """
+
+    index: Array
+    on_side: Array
+    states: Array
+    multipliers: Array
+    state_bars: Array
+    observed_bars: Array
+    level: Array
+    side: tuple
+
+
+def _step_inputs(walk, index, order):
+    """Time, times and states before, and unknowns of the step that ended as number `index`."""
+    times = bdf.recent(walk.times, index - 1, order)
+    states = bdf.recent(walk.states, jnp.maximum(index - 1, 0), order)
+    return walk.times[index], times, states, walk.unknowns[index]
+
+
+def sweep(walk, cotangents, system, method):
+    """The discrete adjoint, from the last step to the first.
+
+    Each step pulls (y, V) back through w by one transposed solve. The end time answers to V = level with
+    dt = -(dV/dp) / (dV/dt), so where the march ended on the event its last step is visited twice: first for the
+    derivative of V there, then for that of the record, of which the right multiple of the first is taken away.
+    The parameters have no part in the loop: their cotangents follow for all steps at once.
+    """
+    k = method.order
+    given = _filled(cotangents, walk)
+    beyond = jnp.arange(walk.times.shape[0]) >= walk.count
+    last_observed = jnp.sum(jnp.where(beyond, given.observed, 0.0))
+    end_time = jnp.sum(jnp.where(beyond, given.time, 0.0))
+
+    def transposed_step(index, y_bar, v_bar, w_bar):
+        time, times, states, w = _step_inputs(walk, index, k)
+        (past, gamma), to_past = jax.vjp(lambda time, states: bdf.past(time, times, states, index), time, states)
+        _, explicit = jax.vjp(lambda w: (system.state(w, past, gamma), system.observe(w)), w)
+        multiplier = -system.solve_transposed(w, past, gamma, w_bar + explicit((y_bar, v_bar))[0])
+        _, pullback = jax.vjp(lambda p, g: (system.residual(w, p, g), system.state(w, p, g)), past, gamma)
+        return multiplier, *to_past(pullback((multiplier, y_bar)))
+
+    def visit(adjoint):
+        index, side = adjoint.index, adjoint.on_side
+        at_end = (index == walk.count) & ~side
+        y_bar = jnp.where(side, 0.0, adjoint.states[0])
+        v_bar = jnp.where(side, 1.0, jnp.where(at_end, last_observed, given.observed[index]))
+        found = transposed_step(index, y_bar, v_bar, jnp.where(at_end, given.unknowns, 0.0))
+        event = at_end & walk.reached & (index > 0)
+        slope = jnp.where(event, adjoint.side[1], 1.0)
+        weight = jnp.where(event, (end_time + found[1]) / slope, 0.0)
+        multiplier, _, states_bar = jax.tree.map(lambda a, b: a - weight * b, found, adjoint.side)
+        shifted = jnp.concatenate([adjoint.states[1:], jnp.zeros_like(adjoint.states[:1])])
+        towards = jnp.where(index == 0, states_bar, shifted + states_bar)
+        return _Adjoint(
+            index=jnp.where(side, index, index - 1),
+            on_side=jnp.zeros_like(side),
+            states=jnp.where(side, adjoint.states, towards),
+            multipliers=adjoint.multipliers.at[index].set(multiplier),
+            state_bars=adjoint.state_bars.at[index].set(y_bar),
+            observed_bars=adjoint.observed_bars.at[index].set(v_bar - weight),
+            level=adjoint.level + weight,
+            side=jax.tree.map(lambda a, b: jnp.where(side, b, a), adjoint.side, found),
+        )
+
+    states = jnp.zeros((k, walk.states.shape[1]), walk.states.dtype).at[0].set(given.state)
+    zero, count = jnp.zeros_like(walk.step), jnp.maximum(walk.count, 0)
+    adjoint = _Adjoint(
+        count, walk.reached & (count > 0), states, jnp.zeros_like(walk.unknowns), jnp.zeros_like(walk.states),
+        jnp.zeros_like(walk.observed), zero, (jnp.zeros_like(walk.unknowns[0]), zero, jnp.zeros_like(states)),
+    )  # fmt: skip
+    adjoint = lax.while_loop(lambda adjoint: adjoint.index >= 0, visit, adjoint)
+    return _parameter_cotangents(system, walk, adjoint, k), jnp.sum(adjoint.states, axis=0), adjoint.level
+
+
+def _parameter_cotangents(system, walk, adjoint, order):
+    """The derivative in every parameter of the sum, over all steps at once, of cotangents times equations."""
+    params, static = eqx.partition(system, eqx.is_inexact_array)
+    index = jnp.minimum(jnp.arange(walk.times.shape[0]), jnp.maximum(walk.count, 0))
+
+    def step(params, index, multiplier, y_bar, v_bar):
+        system = eqx.combine(params, static)
+        time, times, states, w = _step_inputs(walk, index, order)
+        past, gamma = bdf.past(time, times, states, index)
+        return (
+            jnp.sum(multiplier * system.residual(w, past, gamma))
+            + jnp.sum(y_bar * system.state(w, past, gamma))
+            + v_bar * system.observe(w)
+        )
+
+    def total(params):
+        rows = (index, adjoint.multipliers, adjoint.state_bars, adjoint.observed_bars)
+        return jnp.sum(jax.vmap(step, in_axes=(None, 0, 0, 0, 0))(params, *rows))
+
+    return jax.grad(total)(params)
+
+
+def _filled(record, walk):
+    """Cotangents of the record, with zeros where there is none."""
+
+    def fill(given, like):
+        return jnp.zeros_like(like) if given is None else given
+
+    return Record(
+        fill(record.time, walk.times), fill(record.observed, walk.observed), fill(record.state, walk.states[0]),
+        fill(record.unknowns, walk.unknowns[0]), None, None,
+    )  # fmt: skip

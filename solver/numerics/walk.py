@@ -1,0 +1,181 @@
+"""The forward march: trial steps, their error, and the bracket that closes on the event."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from . import bdf
+from .solution import Result, Solution
+
+
+class Record(eqx.Module):
+    """The march step by step; entries after `steps` repeat the last one.
+
+    **Arguments:** `time`, shape (n + 1,); `observed`, shape (n + 1,); `state` and `unknowns` at the end; `steps`;
+    `reached`, whether it ended at the event.
+    """
+
+    time: Array
+    observed: Array
+    state: Array
+    unknowns: Array
+    steps: Array
+    reached: Array
+
+
+class Walk(eqx.Module):
+    """What the forward loop carries: the record, the newest entries, and the bracket of the event."""
+
+    times: Array
+    states: Array
+    unknowns: Array
+    observed: Array
+    count: Array
+    trials: Array
+    newton: Array
+    step: Array
+    low: Array
+    low_gap: Array
+    high: Array
+    high_gap: Array
+    bracketed: Array
+    finished: Array
+    reached: Array
+    failed: Array
+
+
+def finish(walk):
+    count = jnp.maximum(walk.count, 0)
+    written = jnp.arange(walk.times.shape[0]) <= count
+    record = Record(
+        jnp.where(written, walk.times, walk.times[count]),
+        jnp.where(written, walk.observed, walk.observed[count]),
+        walk.states[count],
+        walk.unknowns[count],
+        count,
+        walk.reached,
+    )
+    result = Result.where(
+        walk.finished,
+        Result.successful,
+        Result.where(walk.failed, Result.stagnated, Result.max_steps),
+    )
+    return Solution(record, result, {"trials": walk.trials, "newton": walk.newton, "steps": count})
+
+
+def walk_forward(inputs, guess, sign, horizon, method):
+    """The forward march. Trial -1 finds the consistent start, by the same code as every step, with gamma = 0."""
+    _, start, _ = inputs
+    zero = jnp.zeros_like(horizon)
+
+    def buffer(x):
+        return jnp.zeros((method.max_steps + 1, *jnp.shape(x)), horizon.dtype).at[0].set(x)
+
+    false = jnp.asarray(False)
+    walk = Walk(
+        times=buffer(zero), states=buffer(start), unknowns=buffer(guess), observed=buffer(zero),
+        count=jnp.asarray(-1), trials=jnp.asarray(0), newton=jnp.asarray(0), step=method.first_step * horizon,
+        low=zero, low_gap=zero, high=zero, high_gap=zero, bracketed=false, finished=false, reached=false, failed=false,
+    )  # fmt: skip
+    limit = 4 * method.max_steps
+
+    def keep_going(walk):
+        return ~walk.finished & ~walk.failed & (walk.count < method.max_steps) & (walk.trials < limit)
+
+    return lax.while_loop(keep_going, lambda walk: _attempt(walk, inputs, sign, horizon, method), walk)
+
+
+def _attempt(walk, inputs, sign, horizon, method):
+    """One trial step: reject it, use it to close in on the event, or accept it."""
+    system, _, level = inputs
+    time, past, gamma, predicted, last = _propose(walk, horizon, method)
+    begun, k = walk.count >= 0, method.order
+    step = time - walk.times[jnp.maximum(walk.count, 0)]
+    solution = system.solve(predicted, past, gamma)
+    w = solution.value
+    observed = system.observe(w)
+    gap = sign * (observed - level)
+    solved = (solution.result == Result.successful) & jnp.isfinite(gap)
+
+    earliest = walk.times[jnp.maximum(walk.count - k, 0)]
+    span = jnp.where(walk.count > k, time - earliest, (k + 1) * step)
+    share = step / jnp.where(begun, span, 1.0)
+    error = jnp.where(walk.count > 0, system.distance(w, predicted) * share, 0.0)
+    ratio = jnp.where(solved, error / method.tolerance, 1e3)
+    replay = method.schedule is not None
+    rejected = ~solved | ((ratio > 6.0) & ~walk.bracketed & (not replay))
+    crossing = begun & ~rejected & (gap < 0)
+    small = jnp.abs(gap) <= 1e-11 * jnp.maximum(jnp.abs(level), 1.0)
+    tight = walk.bracketed & ((walk.high - walk.low) <= 1e-13 * (time + walk.high))
+    landed = jnp.where(begun, (~rejected & small) | (tight & solved), ~rejected & (gap <= 0))
+    accepted = landed | (~rejected & ~crossing & ~walk.bracketed)
+
+    factor = jnp.clip(0.9 * jnp.maximum(ratio, 1e-6) ** (-1.0 / (k + 1)), 0.25, method.growth)
+    closing = _close_in(walk, step, gap, crossing, solved)
+    following = jnp.where(closing.bracketed & ~accepted, closing.step, step * jnp.where(solved, factor, 0.25))
+    index = jnp.where(accepted, walk.count + 1, walk.count)
+
+    def write(buffer, x):
+        at = jnp.maximum(index, 0)
+        return buffer.at[at].set(jnp.where(accepted, x, buffer[at]))
+
+    finished = accepted & (landed | (last & begun))
+    onward = accepted & ~finished
+    return Walk(
+        times=write(walk.times, time), states=write(walk.states, system.state(w, past, gamma)),
+        unknowns=write(walk.unknowns, w), observed=write(walk.observed, observed), count=index,
+        trials=walk.trials + 1, newton=walk.newton + solution.stats["steps"],
+        step=jnp.where(begun, following, walk.step),
+        low=jnp.where(onward, 0.0, closing.low), low_gap=jnp.where(onward, gap, closing.low_gap),
+        high=closing.high, high_gap=closing.high_gap, bracketed=closing.bracketed & ~onward,
+        finished=finished, reached=accepted & landed,
+        failed=~accepted & ((following < 1e-12 * horizon) & ~closing.bracketed | ~begun),
+    )  # fmt: skip
+
+
+def _propose(walk, horizon, method):
+    """The time of the next trial, what the past contributes to it, and where the unknowns are expected to be."""
+    begun, k = walk.count >= 0, method.order
+    count = jnp.maximum(walk.count, 0)
+    now = walk.times[count]
+    wish = walk.step
+    if method.schedule is not None:
+        wish = jnp.where(walk.bracketed, walk.step, method.schedule[count + 1] - now)
+    last = wish >= (horizon - now) * (1 - 1e-9)
+    time = jnp.where(begun, jnp.where(last, horizon, now + wish), now)
+    times = bdf.recent(walk.times, count, k + 1)
+    past, gamma = bdf.past(time, times[:k], bdf.recent(walk.states, count, k), walk.count + 1)
+    ahead = bdf.lagrange(time, times, jnp.arange(k + 1) < jnp.where(walk.count > 1, walk.count + 1, 1))
+    return time, past, gamma, ahead @ bdf.recent(walk.unknowns, count, k + 1), last
+
+
+def _close_in(walk, step, gap, crossing, solved):
+    """The bracket of the event after a trial, and the next length to try: regula falsi, halved where it creeps.
+
+    **Source:** Illinois rule, Dowell and Jarratt 1971, doi 10.1007/BF01934364.
+    """
+    inside = walk.bracketed & solved
+    beyond = inside & (gap < 0)
+    before = inside & (gap >= 0)
+    opened = crossing & ~walk.bracketed
+    high = jnp.where(opened | beyond | (walk.bracketed & ~solved), step, walk.high)
+    high_gap = jnp.where(opened | beyond, gap, walk.high_gap)
+    low = jnp.where(before, step, walk.low)
+    low_gap = jnp.where(before, gap, walk.low_gap)
+    # An end that has not moved counts half, so that the secant crosses over to its side.
+    low_gap = jnp.where(beyond, 0.5 * low_gap, low_gap)
+    high_gap = jnp.where(before, 0.5 * high_gap, high_gap)
+    total = low_gap - high_gap
+    share = jnp.where(total > 0, low_gap / jnp.where(total > 0, total, 1.0), 0.5)
+    share = jnp.clip(share, 1e-6, 1 - 1e-6)
+    return _Bracket(low, low_gap, high, high_gap, walk.bracketed | opened, low + share * (high - low))
+
+
+class _Bracket(eqx.Module):
+    low: Array
+    low_gap: Array
+    high: Array
+    high_gap: Array
+    bracketed: Array
+    step: Array
