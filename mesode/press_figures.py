@@ -96,6 +96,20 @@ def contacts(thickness_m, coordination, fabric, bridge_fabric, parts) -> Figure:
 
 
 @styled
+def recovery(time_s, thickness_um) -> Figure:
+    """Thickness over the time after the film was let go, on a logarithmic axis."""
+    figure, axis = _figure(5.4, 3.9)
+    time, thickness = np.asarray(time_s), np.asarray(thickness_um)
+    axis.axhline(thickness[0], color="#777777", lw=1, ls=":")
+    axis.plot(time[1:], thickness[1:], "o-", ms=3.5, color=CYCLE[0])
+    axis.annotate("when let go", (0.015, thickness[0]), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
+    axis.set_xscale("log")
+    axis.set(xlabel="time after release / s", ylabel="thickness / µm")
+    axis.ticklabel_format(axis="y", useOffset=False)
+    return figure
+
+
+@styled
 def bridges(thickness_m, shares: dict[str, np.ndarray], parts) -> Figure:
     """Shares of the binder bridges, such as those that yielded, over the thickness."""
     figure, axis = _figure(5.4, 3.9)
