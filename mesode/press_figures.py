@@ -102,7 +102,7 @@ def recovery(time_s, thickness_um) -> Figure:
     time, thickness = np.asarray(time_s), np.asarray(thickness_um)
     axis.axhline(thickness[0], color="#777777", lw=1, ls=":")
     axis.plot(time[1:], thickness[1:], "o-", ms=3.5, color=CYCLE[0])
-    axis.annotate("when let go", (0.015, thickness[0]), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
+    axis.annotate("when let go", (0.7, thickness[0]), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
     axis.set_xscale("log")
     axis.set(xlabel="time after release / s", ylabel="thickness / µm")
     axis.ticklabel_format(axis="y", useOffset=False)
@@ -128,5 +128,5 @@ def bridges(thickness_m, shares: dict[str, np.ndarray], parts) -> Figure:
     axis.invert_xaxis()
     axis.set(xlabel="thickness / µm", ylabel="share of the binder bridges / %")
     axis.set_ylim(0, 100)
-    axis.legend(loc="lower right")
+    figure.legend(loc="outside upper center", ncols=2)
     return figure

@@ -11,7 +11,7 @@ from solver.particles import contact
 from solver.particles.bond import Bridge, Flow
 from solver.particles.prony import Prony
 
-from . import frictional, frictionless
+from . import frictional, frictionless, rough
 from .calender import Press
 from .film import History, Stage, System, strains
 from .texture import still
@@ -120,4 +120,4 @@ def _drawn(state, history: History, system: System):
         stage = Stage(jnp.asarray(True), state[1], jnp.zeros_like(state[1]))
         return strains(state, system, stage)[1]
     at, given = still(state, history, system)
-    return frictional.rough.elongations(at, given)
+    return rough.elongations(at, given)

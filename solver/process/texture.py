@@ -18,7 +18,7 @@ class Texture(eqx.Module):
     **Arguments:** `stress`, (N, 3, 3), Pa, mean stress tensor in each particle; `film`, (3, 3), Pa, the same over the
     whole film; `touching`, (N,) contacts of each particle with others; `contacts`, number of contacts between
     particles; `fabric`, (3, 3), mean of n n^T over their directions, of trace 1, or 0 without any; `bridge_fabric`,
-    the same of the binder bridges between particles; `area`, of all those contacts over that of the film; `spot`, m2,
+    the same of the whole bridges of binder between them; `area`, of all those contacts over that of the film; `spot`, m2,
     mean area of one; `yielded` and `broken`, shares of the binder bridges, those to the collector too, that have
     flowed and that have broken.
     """
@@ -96,12 +96,18 @@ def texture(press: Press, carry, before=None) -> Texture:
         jnp.zeros_like(own).at[system.pairs.first].add(carrying).at[system.pairs.second].add(carrying),
         count,
         fabric(direction, carrying),
-        fabric(direction, system.pairs.bonded),
+        fabric(direction, system.pairs.bonded * _whole(history)[:pairs]),
         jnp.sum(spot) / jnp.prod(system.lateral),
         jnp.sum(spot) / jnp.maximum(count, 1) * press.unit**2,
         yielded_share(system, history),
         broken_share(system, history),
     )
+
+
+def _whole(history: History):
+    """1 for each bridge that is whole, 0 for one that has broken, (P + N,)."""
+    flow = history.bridges
+    return jnp.ones_like(flow.along) if flow.intact is None else flow.intact
 
 
 def _still_bound(history: History, before: History) -> History:
