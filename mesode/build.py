@@ -12,12 +12,13 @@ from mesode.keys import PARTS
 from microstructure.blend import Blend, Component, Profile
 from microstructure.recipe import Recipe
 from microstructure.sizes import ByVolume, Distribution, LogNormal, Mixture, Percentiles, Weibull, moment
-from microstructure.units import um
+from microstructure.units import ZERO_CELSIUS, um
 from solver.cell.performance import Densities
 from solver.handover import CellDesign, PhaseProperties
 from solver.particles.bond import Binder
 from solver.particles.contact import ContactLaw
 from solver.particles.friction import Friction
+from solver.particles.softening import warmed
 from solver.pipeline import Methods
 from solver.process.calender import Calendering
 from solver.process.nip import Nip
@@ -107,7 +108,7 @@ def methods_of(job: Job, conduction: Conduction | None = None) -> Methods:
         friction=Friction(job["calendering.friction"], job["calendering.friction"]) if _rough(job) else None,
         nip=nip_of(job),
         contact=ContactLaw(**_given(active, modulus="youngs_modulus_GPa", poisson="poisson_ratio")),
-        bonds=Binder(**_given(film, modulus="youngs_modulus_GPa", poisson="poisson_ratio")),
+        bonds=_binder(job, film),
         made_of=PhaseProperties(
             **_given(active, active_conductivity="electronic_conductivity_S_m"),
             **_given(
@@ -125,6 +126,14 @@ def methods_of(job: Job, conduction: Conduction | None = None) -> Methods:
         ),
         densities=densities_of(job),
     )
+
+
+def _binder(job: Job, film: Mapping[str, float]) -> Binder:
+    """The binder of a job at the temperature of its rolls."""
+    strain = job["calendering.fracture_strain"]
+    given = _given(film, modulus="youngs_modulus_GPa", poisson="poisson_ratio")
+    binder = Binder(**given, fracture_strain=float(strain) if strain > 0 else None)
+    return warmed(binder, job["calendering.roll_temperature_C"] + ZERO_CELSIUS)
 
 
 def nip_of(job: Job) -> Nip:

@@ -143,6 +143,20 @@ KEYS: tuple[Key, ...] = (
         True,
     ),
     _number("calendering", "friction", 0.0, 0.0, 2.0, "", 1.0, "of particles, collector and plate; 0 leaves it out"),
+    _number(
+        "calendering",
+        "roll_temperature_C",
+        23.0,
+        0.0,
+        160.0,
+        "C",
+        1.0,
+        "that of the binder too, which softens",
+    ),
+    _number(
+        "calendering", "fracture_strain", 0.0, 0.0, 10.0, "", 1.0, "at which binder bridges break; 0 leaves it out"
+    ),
+    _number("calendering", "rest_s", 0.0, 0.0, 1e7, "s", 1.0, "how long the thickness is followed after it was let go"),
     Key("calendering", "increments", "int", 10, "steps of the plate down to the gap", 2, 1000),
     Key("calendering", "release_increments", "int", 3, "steps of the pressure while it lets go", 1, 100),
     Key("calendering", "passes", "int", 1, "how often the film is pressed and let go", 1, 20),

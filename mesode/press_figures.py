@@ -47,7 +47,8 @@ def particle_stress(radii, stages: dict[str, np.ndarray]) -> Figure:
     if not shown.size:
         shown = np.asarray([1.0])
     low, high = np.percentile(shown, 0.5), shown.max()
-    edges = np.geomspace(low, max(1.01 * high, 1.1 * low), 31)
+    bins = int(np.clip(len(weight) // 6, 8, 30))
+    edges = np.geomspace(low, max(1.01 * high, 1.1 * low), bins + 1)
     for number, (name, stress) in enumerate(values.items()):
         share = 100 * np.histogram(np.clip(stress, edges[0], None), edges, weights=weight)[0]
         axis.stairs(share, edges, color=CYCLE[number], fill=True, alpha=0.25)
@@ -95,6 +96,20 @@ def contacts(thickness_m, coordination, fabric, bridge_fabric, parts) -> Figure:
 
 
 @styled
+def recovery(time_s, thickness_um) -> Figure:
+    """Thickness over the time after the film was let go, on a logarithmic axis."""
+    figure, axis = _figure(5.4, 3.9)
+    time, thickness = np.asarray(time_s), np.asarray(thickness_um)
+    axis.axhline(thickness[0], color="#777777", lw=1, ls=":")
+    axis.plot(time[1:], thickness[1:], "o-", ms=3.5, color=CYCLE[0])
+    axis.annotate("when let go", (0.7, thickness[0]), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
+    axis.set_xscale("log")
+    axis.set(xlabel="time after release / s", ylabel="thickness / µm")
+    axis.ticklabel_format(axis="y", useOffset=False)
+    return figure
+
+
+@styled
 def bridges(thickness_m, shares: dict[str, np.ndarray], parts) -> Figure:
     """Shares of the binder bridges, such as those that yielded, over the thickness."""
     figure, axis = _figure(5.4, 3.9)
@@ -113,5 +128,5 @@ def bridges(thickness_m, shares: dict[str, np.ndarray], parts) -> Figure:
     axis.invert_xaxis()
     axis.set(xlabel="thickness / µm", ylabel="share of the binder bridges / %")
     axis.set_ylim(0, 100)
-    axis.legend()
+    figure.legend(loc="outside upper center", ncols=2)
     return figure

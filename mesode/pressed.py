@@ -13,16 +13,17 @@ from microstructure.units import GPa, MPa, N_mm, um
 from solver.numerics.solution import raise_unless_successful
 from solver.process.calender import Calendered, Press
 from solver.process.nip import compaction, line_load, line_loads
+from solver.process.recovery import recover
 from solver.process.stiffness import stiffness
 from solver.process.texture import texture
 
 SHARES = (5.0, 25.0, 50.0, 75.0, 95.0)  # percentiles of the stress of particles, by volume
-COURSE = ("coordination", "contacts", "fabric", "bridge_fabric", "area", "spot", "yielded", "film")
+COURSE = ("coordination", "contacts", "fabric", "bridge_fabric", "area", "spot", "yielded", "broken", "film")
 
 
-def inside(press: Press, carry) -> tuple[dict, dict]:
+def inside(press: Press, carry, before=None) -> tuple[dict, dict]:
     """What the film shows after an increment, and what each particle does: plain dictionaries of arrays."""
-    found = texture(press, carry)
+    found = texture(press, carry, before)
     particles = {"mean_stress": found.mean_stress, "von_mises": found.von_mises, "coordination": found.touching}
     return {name: getattr(found, name) for name in COURSE}, particles
 
@@ -38,6 +39,7 @@ def results(job: Job, dried: Packing, film: Calendered, saved: Mapping, press: P
     shown = {name: np.concatenate([np.asarray(start[name])[None], rows]) for name, rows in saved["inside"].items()}
     moduli = raise_unless_successful(eqx.filter_jit(stiffness)(press, carry), "The stiffness of the released film")
     loads, fits = _line_loads(job, thickness, pressure, porosity)
+    resting = _recovery(job, press, carry)
     figures = {
         "porosity": porosity.tolist(),
         "pressure_MPa": (pressure / MPa).tolist(),
@@ -53,10 +55,13 @@ def results(job: Job, dried: Packing, film: Calendered, saved: Mapping, press: P
         "contact_area_share": float(shown["area"][-1]),
         "mean_contact_area_um2": float(shown["spot"][-1]) / um**2,
         "yielded_bridges": float(shown["yielded"][-1]),
+        "broken_bridges": float(shown["broken"][-1]),
         "through_plane_modulus_GPa": float(moduli.through_plane) / GPa,
         "in_plane_modulus_GPa": float(moduli.in_plane) / GPa,
+        **({"springback_after_rest_percent": _grown(film, resting)} if resting else {}),
         **fits,
         "line_load": loads,
+        "recovery": resting,
         "coordination": shown["coordination"].tolist(),
         "yielded": shown["yielded"].tolist(),
         "fabric": {
@@ -80,6 +85,7 @@ def results(job: Job, dried: Packing, film: Calendered, saved: Mapping, press: P
             "release_increments": method.unload,
             "line_load_N_m": np.asarray(loads["loading_N_per_mm"]) * N_mm,
             "inside": shown,
+            **({"recovery": resting} if resting else {}),
             **({"compaction": fits["compaction_line_load"]} if fits["compaction_line_load"] else {}),
         },
         "kpis": {k: v for k, v in figures.items() if isinstance(v, float)},
@@ -91,6 +97,20 @@ def results(job: Job, dried: Packing, film: Calendered, saved: Mapping, press: P
         "particles": _view(film.packing, last),
     }
     return figures, run
+
+
+def _recovery(job: Job, press: Press, carry) -> dict | None:
+    """The thickness over the time after release, or nothing where no rest is asked for."""
+    rest = job["calendering.rest_s"]
+    if not rest > 0:
+        return None
+    times = np.geomspace(min(0.1, rest / 10), rest, 13)
+    found = raise_unless_successful(eqx.filter_jit(recover)(press, carry, jnp.asarray(times)), "The film at rest")
+    return {"time_s": np.asarray(found.time).tolist(), "thickness_um": (np.asarray(found.thickness) / um).tolist()}
+
+
+def _grown(film: Calendered, resting: Mapping) -> float:
+    return 100 * (resting["thickness_um"][-1] * um / float(film.loaded.box[0]) - 1)
 
 
 def _line_loads(job: Job, thickness, pressure, porosity) -> tuple[dict, dict]:

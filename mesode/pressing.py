@@ -95,9 +95,10 @@ class _Once:
         if before is not None:
             saved = state[before]
             carry = _unflattened(press.first, saved["carry"])
-        carry, row = self.step(press, _loaded(carry), jax.tree.map(lambda a: a[k], press.stages))
+        start = _loaded(carry)
+        carry, row = self.step(press, start, jax.tree.map(lambda a: a[k], press.stages))
         _require_rest(carry[3], k)
-        shown, particles = self.inside(press, carry)
+        shown, particles = self.inside(press, carry, start)
         lowest = methods_of(self.job).calendering.lowest
         kept = {"particles": particles} if k == lowest - 1 else {n: v for n, v in saved.items() if n == "particles"}
         return {

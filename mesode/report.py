@@ -26,6 +26,7 @@ KPI_NAMES = {
     "average_voltage_V": ("average voltage", "V"),
     "capacity_retention_2C": ("capacity retained at 2C", ""),
     "springback_percent": ("spring-back, of the thickness at the gap", "%"),
+    "springback_after_rest_percent": ("the same after the rest", "%"),
     "density_g_cm3": ("density after release", "g/cm³"),
     "gap_um": ("gap", "µm"),
     "line_load_N_per_mm": ("line load", "N/mm"),
@@ -36,6 +37,7 @@ KPI_NAMES = {
     "contact_area_share": ("contact area over film area, after release", ""),
     "mean_contact_area_um2": ("mean area of a contact, after release", "µm²"),
     "yielded_bridges": ("share of binder bridges that yielded", ""),
+    "broken_bridges": ("share of binder bridges that broke", ""),
     "through_plane_modulus_GPa": ("elastic modulus through the thickness", "GPa"),
     "in_plane_modulus_GPa": ("elastic modulus in the plane", "GPa"),
 }
@@ -195,6 +197,11 @@ def _pressing(run: Mapping) -> list[str]:
             "exponential law of Meyer et al. 2017. That it fits is weak evidence: it fits nearly any compaction."
         )
         out.append(_figure(drawn, caption if friction > 0 else caption + " Without friction the loads are too low."))
+    if "recovery" in data:
+        caption = (
+            "Recovery at rest under the release pressure, as the binder relaxes (series of Lundkvist et al. 2024)."
+        )
+        out.append(_figure(press_figures.recovery(**data["recovery"]), caption))
     if "inside" in data:
         out += _inside(run, data["inside"], thickness, parts)
     return out
@@ -204,7 +211,7 @@ def _inside(run: Mapping, inside: Mapping, thickness, parts) -> list[str]:
     """What contacts, binder and particles do while the film is pressed."""
     films = {"at the gap": run["structure"]["loaded"], "released": run["structure"]["calendered"]}
     stress = {name: film["von_mises"] for name, film in films.items()}
-    shares = {"yielded": inside["yielded"]} | ({"broken": inside["broken"]} if "broken" in inside else {})
+    shares = {"yielded": inside["yielded"]} | ({"broken": inside["broken"]} if np.any(inside["broken"]) else {})
     fabric = (inside["fabric"], inside["bridge_fabric"])
     return [
         _figure(

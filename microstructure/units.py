@@ -18,6 +18,7 @@ mg_cm2 = mg / cm**2  # kg/m2
 mAh_cm2 = mAh / cm**2  # C/m2
 g_m2_s = gram  # kg/m2/s
 litre = 1e-3  # m3
+ZERO_CELSIUS = 273.15  # K
 
 faraday = 96485.33212  # C/mol, CODATA 2018 (exact product of e and N_A), doi 10.1103/RevModPhys.93.025010
 gas_constant = 8.31446261815324  # J/mol/K, CODATA 2018 (exact), doi 10.1103/RevModPhys.93.025010

@@ -39,6 +39,7 @@ SHOWN = (
     "coordination_number",
     "contact_area_share",
     "yielded_bridges",
+    "broken_bridges",
     "gap_um",
     "line_load_N_per_mm",
     "time_in_nip_ms",
@@ -68,6 +69,8 @@ def _print(out) -> None:
                 f"{fit['least']:.4f} + {fit['first'] - fit['least']:.4f} exp(-{letter} / {fit[resistance]:.4g} {unit})"
             )
             print(f"{'porosity':26} {law}, rms {fit['error']:.1e}")
+    if out["recovery"] is not None:
+        print(f"{'springback_after_rest_percent':26} {out['springback_after_rest_percent']:.5g}")
     if not out["friction"] > 0:
         print("Without friction all pressures, loads and stresses are about 3.5 times too low.")
     print(f"{'file':26} {out['run_file']}")

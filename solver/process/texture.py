@@ -9,7 +9,7 @@ from solver.particles.neighbours import relative_positions
 
 from . import rough
 from .calender import Press
-from .film import History, Stage, System, overlaps_of, reduced_radii
+from .film import History, Stage, System, broken_share, overlaps_of, reduced_radii
 
 
 class Texture(eqx.Module):
@@ -18,8 +18,9 @@ class Texture(eqx.Module):
     **Arguments:** `stress`, (N, 3, 3), Pa, mean stress tensor in each particle; `film`, (3, 3), Pa, the same over the
     whole film; `touching`, (N,) contacts of each particle with others; `contacts`, number of contacts between
     particles; `fabric`, (3, 3), mean of n n^T over their directions, of trace 1, or 0 without any; `bridge_fabric`,
-    the same of the binder bridges between particles; `area`, of all those contacts over that of the film; `spot`, m2,
-    mean area of one; `yielded`, share of the binder bridges, those to the collector too, that have flowed.
+    the same of the whole bridges of binder between them; `area`, of all those contacts over that of the film; `spot`, m2,
+    mean area of one; `yielded` and `broken`, shares of the binder bridges, those to the collector too, that have
+    flowed and that have broken.
     """
 
     stress: Array
@@ -31,6 +32,7 @@ class Texture(eqx.Module):
     area: Array
     spot: Array
     yielded: Array
+    broken: Array
 
     @property
     def coordination(self) -> Float[Array, ""]:
@@ -57,7 +59,7 @@ class Texture(eqx.Module):
         return jnp.where(loaded, 0.5 * (self.film[1, 1] + self.film[2, 2]) / jnp.where(loaded, across, 1), 0)
 
 
-def texture(press: Press, carry) -> Texture:
+def texture(press: Press, carry, before=None) -> Texture:
     """The [`Texture`][] of a film in its calender after an increment, from the carry of [`advance`][] or of its start.
 
     The stress of a particle is the sum of arm times force over its contacts and bridges, over its volume. Arms end
@@ -66,6 +68,9 @@ def texture(press: Press, carry) -> Texture:
     those that carry force; their area is pi R* (d - d_p), that of the elastic branch.
 
     Differentiable at the contact network as it is.
+
+    **Arguments:** `before`, the carry before the increment: bridges that broke at its end still carried their force in
+    its equilibrium, and only with it do the forces balance then.
 
     **Source:** stress of a particle: Bagi 1996, Mech. Mater. 22, 165, doi 10.1016/0167-6636(95)00044-5; fabric: Satake
     1982, IUTAM Symposium on Deformation and Failure of Granular Materials.
@@ -81,7 +86,8 @@ def texture(press: Press, carry) -> Texture:
     carrying = jnp.where(elastic[:pairs] > 0, system.pairs.listed, 0)
     spot = jnp.pi * reduced_radii(system)[:pairs] * jnp.where(elastic[:pairs] > 0, elastic[:pairs], 0) * carrying
     count = jnp.sum(carrying)
-    moments = particle_moments(state, history, system)
+    acting = history if before is None else _still_bound(history, before[1])
+    moments = particle_moments(state, acting, system)
     volume = state[1] * jnp.prod(system.lateral)
     own = 4 / 3 * jnp.pi * system.radii**3
     return Texture(
@@ -90,11 +96,25 @@ def texture(press: Press, carry) -> Texture:
         jnp.zeros_like(own).at[system.pairs.first].add(carrying).at[system.pairs.second].add(carrying),
         count,
         fabric(direction, carrying),
-        fabric(direction, system.pairs.bonded),
+        fabric(direction, system.pairs.bonded * _whole(history)[:pairs]),
         jnp.sum(spot) / jnp.prod(system.lateral),
         jnp.sum(spot) / jnp.maximum(count, 1) * press.unit**2,
         yielded_share(system, history),
+        broken_share(system, history),
     )
+
+
+def _whole(history: History):
+    """1 for each bridge that is whole, 0 for one that has broken, (P + N,)."""
+    flow = history.bridges
+    return jnp.ones_like(flow.along) if flow.intact is None else flow.intact
+
+
+def _still_bound(history: History, before: History) -> History:
+    """The history with the bridges that were whole at the start of the increment."""
+    if history.bridges.intact is None:
+        return history
+    return eqx.tree_at(lambda h: h.bridges.intact, history, before.bridges.intact)
 
 
 def fabric(direction: Float[Array, "p 3"], weight: Float[Array, " p"]) -> Float[Array, "3 3"]:

@@ -1,16 +1,20 @@
 """Calendering to a line load or a plate pressure: what was asked for is reached, and its derivatives are implicit."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from microstructure.recipe import Recipe
 from microstructure.sizes import LogNormal, sample, unit_draws
+from solver import pipeline
 from solver.numerics.solution import Result
 from solver.particles.bond import Binder
 from solver.particles.contact import ContactLaw
 from solver.particles.friction import Friction
 from solver.particles.neighbours import candidate_pairs
+from solver.pipeline import Methods
 from solver.process.calender import Calendering
 from solver.process.nip import Nip, line_load, line_loads
 from solver.process.settle import settled_film
@@ -81,6 +85,24 @@ def test_derivatives_are_those_of_the_root(jacobian, evaluate):
         difference = np.asarray(evaluate(1 + e)[0] - evaluate(1 - e)[0]) / 2e-4
         np.testing.assert_allclose(np.asarray(slope[:, k]), difference, rtol=0.03, atol=3e-3, err_msg=NAMES[k])
     assert float(slope[0, 0]) < 0 and float(slope[0, 1]) > 0  # more load, less gap; larger rolls press over more length
+
+
+@pytest.mark.slow
+def test_the_line_load_is_a_number_of_the_recipe(film, jacobian):
+    """The chain's stage: the released thickness changes with the recipe's line load, and not with its smallest gap."""
+    packing, pairs = film
+    recipe = Recipe(
+        size=LogNormal(5e-6, 1.25),
+        composition=[0.96, 0.02, 0.02],
+        densities=[4750.0, 1900.0, 1780.0],
+        areal_loading=0.085,
+        gap=LEAST,
+        line_load=START,
+    )
+    methods = Methods(calendering=METHOD, friction=Friction(0.3, 0.3))
+    slope = eqx.filter_grad(lambda r: pipeline.press(r, packing, pairs, methods).value.packing.box[0])(recipe)
+    assert float(slope.line_load) * START * 1e5 == pytest.approx(float(jacobian[1][1, 0]), rel=1e-3)
+    assert float(slope.gap) == 0
 
 
 @pytest.mark.slow
