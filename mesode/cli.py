@@ -207,7 +207,7 @@ def _add_jobs(commands) -> None:
         commands,
         "gradient",
         "optimise:gradient",
-        "value and gradient of the job's objective",
+        "value and gradient of the job's objective, packing and contacts held, with how far each slope holds",
         "mesode gradient my_job.toml --json",
     )
     _job_options(gradient, output="not written unless given")

@@ -134,8 +134,8 @@ def calender(
 
     A gap at or above the film's thickness compresses nothing and returns the film as it is. Differentiable in `packing`
     (positions, radii, box), `gap`, `law`, `binder` and `friction`; `pairs` is held. A derivative is that of the contact
-    network as it is: what opens, closes, yields or begins to slide within a step is not in it. [`Calendered.trust`][]
-    says how near that is.
+    network as it is: what opens, closes, yields or begins to slide within a step is not in it, nor how the film settled
+    and which bridges it has. [`Calendered.trust`][] says how near that is.
 
     **Arguments:** `packing`, the dried film; `pairs`, from `candidate_pairs` of the settled film; `gap`, m; `friction`,
     none by default.

@@ -6,23 +6,47 @@ import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from mesode.cli import build_parser
+from mesode.job import parse_job
 
 ROOT = pathlib.Path(__file__).parents[2]
-TRANSPORT = (ROOT / "docs" / "transport.md").read_text(encoding="utf-8")
+PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("transport", "calendering")}
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TRANSPORT, re.DOTALL)
+def _blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
+
+
+def _said(page: str) -> list[str]:
+    """What the Python blocks of a page print."""
+    code = "\n".join(_blocks(page, "python"))
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_calendering_runs_without_a_warning_and_says_what_the_page_says():
+    *course, springback, gap, strength, hardness = _said("calendering")
+    thickness, porosity, pressure = np.asarray([[float(n) for n in re.findall(r"[\d.]+", row)] for row in course]).T
+    assert thickness[0] == 40.0 and thickness.argmin() == pressure.argmax() == 6 and len(course) == 9
+    np.testing.assert_allclose((1 - porosity) * thickness, 0.47 * 40, rtol=4e-3)
+    (found,) = re.findall(r"spring-back ([\d.]+) %", springback)
+    assert 1 < float(found) < 10  # of a plastic, bonded electrode
+    # A wider gap leaves a thicker film; harder contacts and stronger bridges let it spring back farther.
+    for row, name in ((gap, "gap"), (hardness, "yield"), (strength, "strength")):
+        assert f"1 % more {name}: +" in row
+
+
+def test_the_job_of_calendering_is_a_job():
+    (text,) = _blocks("calendering", "toml")
+    assert parse_job(text)["calendering.friction"] == 0.3
 
 
 def test_transport_runs_without_a_warning_and_says_what_the_page_says():
-    code = "\n".join(_blocks("python"))
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    image, binder, skin, wall, total, sphere = done.stdout.splitlines()
+    image, binder, skin, wall, total, sphere = _said("transport")
     assert "tau 2.1138, D_eff 0.18767" in image
     assert "D_eff 0.1505, tau 2.460" in binder and "D_eff 0.1462" in skin
     assert "(35, 26, 0)" in wall
@@ -32,11 +56,16 @@ def test_transport_runs_without_a_warning_and_says_what_the_page_says():
     assert slope == pytest.approx(difference, rel=2e-3)
 
 
-@pytest.mark.parametrize("command", [line for block in _blocks("sh") for line in block.splitlines()])
-def test_every_command_parses(command):
-    assert build_parser().parse_args(shlex.split(command)[1:]).command == "transport"
+COMMANDS = [(page, line) for page in PAGES for block in _blocks(page, "sh") for line in block.splitlines()]
 
 
-@pytest.mark.parametrize("picture", re.findall(r"!\[.*?\]\((.*?)\)", TRANSPORT, re.DOTALL))
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_every_command_parses(page, command):
+    assert build_parser().parse_args(shlex.split(command)[1:]).command == page.replace("ing", "")
+
+
+@pytest.mark.parametrize(
+    "picture", [path for text in PAGES.values() for path in re.findall(r"!\[.*?\]\((.*?)\)", text, re.DOTALL)]
+)
 def test_every_picture_is_there(picture):
     assert (ROOT / "docs" / picture).is_file()
