@@ -206,7 +206,16 @@ def balance(residual: Callable, x0, args, method: NewtonKrylov, model: Callable)
 
     **Source:** Knoll and Keyes 2004, doi 10.1016/j.jcp.2003.08.010.
     """
-    x0, fixed, options = lax.stop_gradient((x0, args, method))
-    x, result, stats = lax.stop_gradient(_search(residual, model, x0, fixed, options))
-    x = _at_root(residual, model, (method.adjoint, 20 * method.inner, method.window), x, args)
-    return Solution(x, result, stats)
+    found = search(residual, x0, args, method, model)
+    return Solution(at_root(residual, found.value, args, method, model), found.result, found.stats)
+
+
+def search(residual: Callable, x0, args, method: NewtonKrylov, model: Callable) -> Solution:
+    """[`balance`][] without any derivative."""
+    return Solution(*lax.stop_gradient(_search(residual, model, *lax.stop_gradient((x0, args, method)))))
+
+
+def at_root(residual: Callable, x, args, method: NewtonKrylov, model: Callable):
+    """`x`, a root of residual(x, args) that was found before, with the derivative of [`balance`][] in `args`."""
+    options = (method.adjoint, 20 * method.inner, method.window)
+    return _at_root(residual, model, options, lax.stop_gradient(x), args)

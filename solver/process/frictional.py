@@ -43,7 +43,7 @@ def advance(start, guess, branch: Branch, past: History, stage: Stage, system: S
     at = (guess[0], jnp.zeros_like(guess[0]), guess[1])
     solution = balance(rough.residual, at, args, method, tangent.model)
     after, outcome = _settled(solution.value, args)
-    full = jnp.sum(outcome.push[: system.pairs.first.shape[0]] > 0) > tangent.capacity(system)
+    full = rough.crowded(solution.value, args)
     result = Result.where(full, Result.over_capacity, solution.result)
     return Solution(solution.value, result, solution.stats), after, outcome
 
