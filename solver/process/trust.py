@@ -33,14 +33,14 @@ class Trust(eqx.Module):
     residual: Array
 
 
-def measure(law, start, value, branch: Branch, past: History, stage: Stage, system: System, outcome: Outcome) -> Trust:
+def measure(law, value, start, branch: Branch, past: History, stage: Stage, system: System, outcome: Outcome) -> Trust:
     """The [`Trust`][] of one increment, without derivative.
 
-    **Arguments:** `law`, the module whose `respond` gives the linear response; `start`, `value`, its unknowns before
-    and after.
+    **Arguments:** `law`, the module whose `respond` gives the linear response; `value`, its unknowns at the end; the
+    rest, as its `advance` returns them.
     """
-    fixed = (start, value, branch, past, stage, system, outcome)
-    start, value, branch, past, stage, system, outcome = lax.stop_gradient(fixed)
+    fixed = (value, start, branch, past, stage, system, outcome)
+    value, start, branch, past, stage, system, outcome = lax.stop_gradient(fixed)
     listed = jnp.concatenate([system.pairs.listed, jnp.ones(2 * system.radii.shape[0])]) > 0
     elastic = outcome.overlaps - branch.permanent
     touching, reduced = listed & (elastic > 0), reduced_radii(system)

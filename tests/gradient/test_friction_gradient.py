@@ -35,7 +35,7 @@ def design(v, packing):
     size, one, modulus, hardness, stiffness, strength, rough, wall, gap, release = v
     radii = packing.radii * size * jnp.ones(COUNT).at[7].set(one)
     law, binder = ContactLaw(140e9 * modulus, 0.3, 3e9 * hardness), Binder(2e9 * stiffness, strength=50e6 * strength)
-    method = Calendering(release=2e7 * release, load=4, unload=2)
+    method = Calendering(release=2e7 * release, load=4, unload=2, trust=True)
     film = Packing(packing.positions, radii, packing.box)
     return film, 27e-6 * gap, law, binder, method, Friction(0.3 * rough, 0.3 * wall)
 
