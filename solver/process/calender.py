@@ -36,7 +36,7 @@ class Calendering(eqx.Module):
     release: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e5)
     newton: NewtonCG = eqx.field(default_factory=lambda: NewtonCG(tolerance=1e-13, steps=200))
     rough: Incremental = eqx.field(default_factory=Incremental)
-    tie: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-9)
+    tie: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-4)
     trust: bool = eqx.field(static=True, default=False)
     load: int = eqx.field(static=True, default=10)
     unload: int = eqx.field(static=True, default=3)

@@ -32,7 +32,8 @@ def assemble(state, args, sharpness) -> Tangent:
     system, given, stage = args
     index, listed = rough.active(state, args)
     near = rough.given_pairs(system, given, index)
-    contacts = wrench.blocks(lambda c: rough.between(c, near, sharpness), rough.pair_columns(state, system, index))
+    columns = rough.pair_columns(state, system, index)
+    contacts = wrench.pair_blocks(columns[:, :3], columns[:, 3:].reshape(-1, 2, 3), near, sharpness)
     bridges = _bridges(*rough.bridged(state, args, index), rough.levers(system, index), sharpness)
     bridges = bridges * jnp.asarray([-1.0] * 3 + [1.0] * 6)[:, None]  # the force on the first, not the second
     planes = wrench.blocks(lambda c: rough.on_planes(c, system, given, sharpness), rough.plane_columns(state, stage))
