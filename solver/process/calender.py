@@ -29,8 +29,9 @@ class Calendering(eqx.Module):
     pressure; `release`, plate pressure at the end, Pa, at which the thickness is read; `newton`, the search for each
     equilibrium without friction, in units of the mean radius and of E*, and `rough`, how increments are made with it;
     `tie`, with friction, the stiffness that holds each particle and its rotation to where the increment takes it in the
-    mean, over E* R of a contact: it lets go after each increment, as a drag would, and only what nothing else holds
-    feels it; `trust`, whether to say how far a gradient holds, which costs a linear solve an increment.
+    mean, over E* R of a contact: it lets go after each increment, as a drag would, and little feels it but what nothing
+    else holds. Without binder a film from no load is ten times faster pressed with 1e-3, at 10 % too much pressure near
+    20 MPa and 3 % at 90 (30 increments to 30 % porosity); `trust`, whether to say how far a gradient holds, which costs a linear solve an increment.
     """
 
     release: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e5)
@@ -83,7 +84,7 @@ def _increment(system: System, method: Calendering, carry, stage: Stage):
     state = (solution.value[0], jnp.where(stage.held, stage.plate, solution.value[-1]))
     peak = jnp.where(stage.held, pressure, peak)
     worst = Result.where(worst == Result.successful, solution.result, worst)
-    row = (state, pressure, virial(state, system, outcome), lost, solution.stats["steps"], solution.stats["inner"]*10000+solution.stats.get("tries",0)*100+solution.stats.get("substeps",0))
+    row = (state, pressure, virial(state, system, outcome), lost, solution.stats["steps"], solution.stats["inner"])
     trusted = trust.measure(law, solution.value, *last, outcome) if method.trust else None
     return (state, after, peak, worst), (*row, trusted)
 

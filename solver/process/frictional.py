@@ -79,7 +79,7 @@ class Found(eqx.Module):
 
 
 def _target(start, stage: Stage, system: System, past: History, share) -> Stage:
-    """What is prescribed at a `share` of the increment from `start`: plate, or logarithm of the pressure, in between."""
+    """What is prescribed at a `share` of the increment from `start`: of the way, or of that of the log of pressure."""
     positions, plate = start
     count = system.radii.shape[0]
     given = rough.Given(contact.branch(past.largest, system.law), past, positions, plate, positions)
@@ -128,7 +128,18 @@ def _found(start, past: History, stage: Stage, system: System, method: Increment
         level = jnp.where(ok, jnp.maximum(level - 1, 0), level + 1)
         cost = (steps + solution.stats["steps"], inner + solution.stats["inner"])
         size = jnp.where(ok, 2 * size, 0.5 * size)
-        return now, history, found, jnp.where(ok, share, done), size, level, used + ok.astype(used.dtype), tries + 1, *cost, finished
+        return (
+            now,
+            history,
+            found,
+            jnp.where(ok, share, done),
+            size,
+            level,
+            used + ok.astype(used.dtype),
+            tries + 1,
+            *cost,
+            finished,
+        )
 
     zero = jnp.asarray(0)
     first = (start, past, empty, jnp.asarray(0.0), jnp.asarray(1.0), zero, zero, zero, zero, zero, jnp.asarray(False))

@@ -155,7 +155,9 @@ def residual(state, args):
     first, second = system.pairs.first[index], system.pairs.second[index]
     inside = between(pair_columns(state, system, index), given_pairs(system, given, index))
     drawn, past, bridge = bridged(state, args, index)
-    inside = (inside + follow(bond.forces(drawn, bond.flow(drawn, past, bridge), bridge), system, index)) * listed[:, None]
+    inside = (inside + follow(bond.forces(drawn, bond.flow(drawn, past, bridge), bridge), system, index)) * listed[
+        :, None
+    ]
     planes = on_planes(plane_columns(state, stage), system, given)
     own = planes[:, :6] + planes[:, 6:] + system.tie * jnp.concatenate([positions - given.guess, turns], axis=1)
     drawn, past, bridge = grounded(state, args)

@@ -7,7 +7,6 @@ from jaxtyping import Array
 from solver.particles import bond, wrench
 
 from . import rough
-from .film import System
 
 
 class Tangent(eqx.Module):

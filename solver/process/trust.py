@@ -15,7 +15,8 @@ RTOL = 1e-6  # of the linear solve for the response
 
 class Trust(eqx.Module):
     """Distances to the next change of the contact network, by increment (load + unload,): a gradient is that of the
-    network as it is, and holds for steps that change none of it.
+    network as it is, and holds for steps that change none of it. The response costs one linear solve an increment, to
+    a relative residual of 1e-6: with friction about as much as two of the ten Newton steps of an increment.
 
     **Arguments:** `closing`, smallest overlap or gap of any contact over its reduced radius; `yielding`, smallest
     distance of any loaded contact from its largest overlap so far, or yield overlap, over the reduced radius;
