@@ -1,4 +1,4 @@
-"""Particles in motion: the force of a dense packing, step after step, beside LAMMPS; and the reference compression.
+"""Particles in motion: the force of a dense packing, step after step, beside LAMMPS; calendering with friction.
 
 The packing is that of the reference job: log-normal radii of 2 to 8 um between two plates, E = 10 GPa, nu = 0.3,
 friction 0.3, time step 1.5 ns, plate speed 1 m/s.
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import against, aimed, ask_peer, case
+from benchmarks.suites import rough_pressing
 from microstructure.packing import Packing
 from solver.particles import cells
 from solver.particles.dynamics import Run, advance, refitted, run, start
@@ -43,7 +44,7 @@ def measure(peers: bool = True, count: int = 10000, steps: int = 400) -> list[di
     rows = [_motion(packed, law, steps, peers) for law in ("G", "F")]
     if peers:
         rows.append(_spheres_alone(packed, rows[-1], steps))
-    return [*rows, _list(packed)]
+    return [*rows, _list(packed), rough_pressing.process(), rough_pressing.engines()]
 
 
 def reference_radii(count: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .solution import Result, Solution
 
@@ -17,23 +17,22 @@ from .solution import Result, Solution
 class NewtonKrylov(eqx.Module):
     """Newton's method with truncated conjugate residuals and a search along each step.
 
-    The first steps, and those after one that did not lower the residual, are taken with a blunt derivative: the secant
-    of what jumps (sliding, yield), without what may make it indefinite. Blunt steps converge slowly and surely, sharp
-    ones quadratically at the end.
+    Derivatives that jump (sliding, yield) make full Newton steps cycle far from the root. The first step is taken with
+    a blunt derivative: the secant of what jumps, without what may make it indefinite. Blunt steps converge slowly and
+    surely, sharp ones quadratically at the end; in between a mixture is taken, sharper after each step that could be
+    taken whole and blunter after one that had to be cut.
 
     **Arguments:** `tolerance`, largest component of the residual at the end; `reach`, longest change of a component in
     one step; `adjoint`, relative residual of the linear solve of a derivative; `steps`, Newton steps allowed; `inner`,
-    Krylov steps allowed in each; `window`, directions that each Krylov step is made orthogonal to; `blunt`, how many
-    steps are blunt at first.
+    Krylov steps allowed in each; `window`, directions that each Krylov step is made orthogonal to.
     """
 
     tolerance: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-12)
     reach: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.1)
     adjoint: float = eqx.field(static=True, default=1e-10)
-    steps: int = eqx.field(static=True, default=100)
+    steps: Int[Array, ""] = eqx.field(converter=jnp.asarray, default=100)
     inner: int = eqx.field(static=True, default=200)
     window: int = eqx.field(static=True, default=24)
-    blunt: int = eqx.field(static=True, default=3)
 
 
 def conjugate_residuals(operator: Callable, b, *, preconditioner: Callable, rtol, max_steps: int, window: int):
@@ -111,10 +110,10 @@ def _largest(tree):
     return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
-def _line_search(residual, x, p, r0, sharp):
-    """The longest of p, p/2, ... p/16 that lowers the residual enough or, unless `sharp`, its work along the step.
+def _line_search(residual, x, p, r0, blunt):
+    """The longest of p, p/2, ... p/16 that lowers the residual or, where `blunt`, its work along the step.
 
-    **Returns:** (x, residual, found).
+    **Returns:** (x, residual, share of p, found).
 
     **Source:** Matthies and Strang 1979, doi 10.1002/nme.1620141104: at the end of a step the out-of-balance force does
     less work along it than at the start, or turns against it by at most 0.8 of that.
@@ -123,18 +122,23 @@ def _line_search(residual, x, p, r0, sharp):
 
     def too_long(state):
         *_, alpha, found = state
-        return ~found & (alpha > jnp.where(sharp, 0.2, 0.07))
+        return ~found & (alpha > 0.07)
 
     def halve(state):
         alpha = 0.5 * state[2]
         y = jax.tree.map(lambda a, b: a + alpha * b, x, p)
         r = residual(y)
-        lower = _norm(r) <= (1 - 0.25 * alpha) * norm
         left = _dot(p, r) / jnp.where(work == 0, 1, work)
-        return y, r, alpha, lower | (~sharp & (left > -0.8) & (left < 1))
+        return y, r, alpha, (_norm(r) <= (1 - 0.05 * alpha) * norm) | (blunt & (left > -0.8) & (left < 1))
 
-    y, r, _, found = lax.while_loop(too_long, halve, (x, r0, jnp.asarray(2.0), jnp.asarray(False)))
-    return y, r, found
+    return lax.while_loop(too_long, halve, (x, r0, jnp.asarray(2.0), jnp.asarray(False)))
+
+
+def _blunted(bluntness, alpha, found):
+    """The share of the blunt derivative in the next step, after a share `alpha` of the step was taken, or none."""
+    lower = jnp.where(alpha == 1, 0.3, jnp.where(alpha == 0.5, 0.7, 1.5))
+    grown = jnp.where(found, lower * jnp.maximum(bluntness, jnp.where(alpha < 0.5, 5e-3, 0)), 4 * bluntness + 0.08)
+    return jnp.where(grown < 2e-3, 0.0, jnp.minimum(grown, 1.0))
 
 
 def _search(residual, model, x0, args, method):
@@ -144,32 +148,29 @@ def _search(residual, model, x0, args, method):
         return residual(x, args)
 
     def keep_going(state):
-        _, _, force, _, _, _, step, _ = state
+        _, _, force, _, _, step, _ = state
         return (force > method.tolerance) & (step < method.steps) & jnp.isfinite(force)
 
     def iterate(state):
-        x, r, force, scale, left, patience, step, inner = state
-        sharp = left == 0
+        x, r, force, scale, bluntness, step, inner = state
         forcing = jnp.clip(0.1 * jnp.sqrt(force / scale), 1e-3, 0.03)
-        apply, solve = model(x, args, jnp.where(sharp, 1.0, 0.0))
+        apply, solve = model(x, args, 1 - bluntness)
         options = dict(preconditioner=solve, rtol=forcing, max_steps=method.inner, window=method.window)
         solved = conjugate_residuals(apply, jax.tree.map(jnp.negative, r), **options)
         p = jax.tree.map(lambda a: jnp.clip(a, -method.reach, method.reach), solved.value)
-        y, r_y, found = _line_search(here, x, p, r, sharp)
-        # A blunt step is taken in any case; where a sharp one fails, blunt ones follow, each time twice as many.
-        x, r = jax.tree.map(lambda a, b: jnp.where(found | ~sharp, a, b), (y, r_y), (x, r))
-        failed = sharp & ~found
-        left = jnp.where(failed, patience, jnp.maximum(left - 1, 0))
-        patience = jnp.where(failed, jnp.minimum(2 * patience, 24), patience)
+        blunt = bluntness == 1
+        y, r_y, alpha, found = _line_search(here, x, p, r, blunt)
+        # A blunt step is taken in any case; where another fails, a blunter one follows.
+        x, r = jax.tree.map(lambda a, b: jnp.where(found | blunt, a, b), (y, r_y), (x, r))
         force = _largest(r)
-        return x, r, force, jnp.maximum(scale, force), left, patience, step + 1, inner + solved.stats["steps"]
+        bluntness = _blunted(bluntness, alpha, found)
+        return x, r, force, jnp.maximum(scale, force), bluntness, step + 1, inner + solved.stats["steps"]
 
     r0 = here(x0)
     force0 = _largest(r0)
-    counts = tuple(jnp.asarray(n) for n in (method.blunt, method.blunt, 0, 0))
-    x, _, force, *_, steps, inner = lax.while_loop(
-        keep_going, iterate, (x0, r0, force0, jnp.maximum(force0, 1e-300), *counts)
-    )
+    zero = jnp.asarray(0)
+    start = (x0, r0, force0, jnp.maximum(force0, 1e-300), jnp.asarray(1.0), zero, zero)
+    x, _, force, *_, steps, inner = lax.while_loop(keep_going, iterate, start)
     done = Result.where(force <= method.tolerance, Result.successful, Result.max_steps)
     result = Result.where(jnp.isfinite(force), done, Result.not_finite)
     return x, result, {"steps": steps, "inner": inner, "residual": force}
@@ -206,7 +207,16 @@ def balance(residual: Callable, x0, args, method: NewtonKrylov, model: Callable)
 
     **Source:** Knoll and Keyes 2004, doi 10.1016/j.jcp.2003.08.010.
     """
-    x0, fixed, options = lax.stop_gradient((x0, args, method))
-    x, result, stats = lax.stop_gradient(_search(residual, model, x0, fixed, options))
-    x = _at_root(residual, model, (method.adjoint, 20 * method.inner, method.window), x, args)
-    return Solution(x, result, stats)
+    found = search(residual, x0, args, method, model)
+    return Solution(at_root(residual, found.value, args, method, model), found.result, found.stats)
+
+
+def search(residual: Callable, x0, args, method: NewtonKrylov, model: Callable) -> Solution:
+    """[`balance`][] without any derivative."""
+    return Solution(*lax.stop_gradient(_search(residual, model, *lax.stop_gradient((x0, args, method)))))
+
+
+def at_root(residual: Callable, x, args, method: NewtonKrylov, model: Callable):
+    """`x`, a root of residual(x, args) that was found before, with the derivative of [`balance`][] in `args`."""
+    options = (method.adjoint, 20 * method.inner, method.window)
+    return _at_root(residual, model, options, lax.stop_gradient(x), args)

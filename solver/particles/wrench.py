@@ -47,6 +47,12 @@ def _length(v):
     return jnp.sqrt(jnp.sum(v**2, axis=-1))
 
 
+def _half_way(length, given: Pair):
+    """Arms (p, 2) half-way through the increment at whose end the centres are `length` apart."""
+    total = jnp.sum(given.radii, axis=-1)
+    return given.radii - 0.5 * (total - 0.5 * (length + _length(given.before)))[..., None]
+
+
 def pair_slip(relative, turns, given: Pair):
     """Normal force (p,), unit vector (p, 3), trial slip (p, 3) and arms (p, 2) of contacts between particles.
 
@@ -59,7 +65,7 @@ def pair_slip(relative, turns, given: Pair):
     overlap = total - length - given.conformed
     push = contact.force(overlap, given.branch)
     # The slip is taken half-way through the increment: its arms add up to the mean distance, so rigid turns slip none.
-    half_way = given.radii - 0.5 * (total - 0.5 * (length + start))[..., None]
+    half_way = _half_way(length, given)
     turning = jnp.sum((half_way / given.radii)[..., None] * turns, axis=-2)
     slid = friction.rolled(normal_before, normal, jnp.sum(half_way, axis=-1), turning)
     elastic = overlap - given.branch.permanent
@@ -77,6 +83,19 @@ def pair_wrench(relative, turns, given: Pair, sharpness=1.0):
     normal = friction.blunted(normal, sharpness)
     moment = jnp.cross(normal, drag)
     return push[..., None] * normal - drag, -(arms / given.radii)[..., None] * moment[..., None, :]
+
+
+def pair_blocks(relative, turns, given: Pair, sharpness) -> Float[Array, "p 9 9"]:
+    """The Jacobian of [`pair_wrench`][], force and both moments, by relative position and both turns."""
+
+    def wrench(c):
+        force, moments = pair_wrench(c[:, :3], jnp.stack([c[:, 3:], turns[:, 1]], axis=1), given, sharpness)
+        return jnp.concatenate([force, moments.reshape(-1, 6)], axis=1)
+
+    found = blocks(wrench, jnp.concatenate([relative, turns[:, 0]], axis=1))
+    # Only the sum of the turns times their arms matters: the second turn does as the first, in that proportion.
+    share = _half_way(_length(relative), given) / given.radii
+    return jnp.concatenate([found, (share[:, 1] / share[:, 0])[:, None, None] * found[:, :, 3:]], axis=2)
 
 
 def plane_slip(positions, turns, overlap, given: Plane):

@@ -3,15 +3,32 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
 
-from solver.numerics.newton_krylov import NewtonKrylov, balance, general_solve
+from solver.numerics.newton_krylov import NewtonKrylov, at_root, general_solve, search
 from solver.numerics.solution import Result, Solution
-from solver.particles import bond, friction
+from solver.particles import bond, contact, friction
 from solver.particles.contact import Branch, ContactLaw
 from solver.particles.friction import Friction
 
 from . import rough, tangent
 from .film import History, Outcome, Stage, System, reduced_radii, strains
+
+
+class Incremental(eqx.Module):
+    """How an increment is made with friction.
+
+    **Arguments:** `root`, the search for each balance, in units of the mean radius and of E*; `firmer`, factor on the
+    ties after a step without balance, until they are `firmest`; `tries`, balances sought in an increment, and `room`,
+    how many of them may be found.
+    """
+
+    root: NewtonKrylov = eqx.field(default_factory=lambda: NewtonKrylov(tolerance=1e-12, steps=40))
+    firmer: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=10.0)
+    firmest: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-2)
+    tries: Int[Array, ""] = eqx.field(converter=jnp.asarray, default=48)
+    room: int = eqx.field(static=True, default=24)
 
 
 def roughened(system: System, law: ContactLaw, rule: Friction, tie) -> System:
@@ -34,18 +51,123 @@ def unmoved(system: System) -> History:
     return History(none, bond.fresh(system.bridge), jnp.zeros((contacts, 3)), jnp.zeros((system.radii.shape[0], 3)))
 
 
-def advance(start, guess, branch: Branch, past: History, stage: Stage, system: System, method: NewtonKrylov):
-    """One increment from `start`, (positions, plate), searched from `guess`.
+def advance(start, past: History, stage: Stage, system: System, method: Incremental):
+    """One increment from `start`, (positions, plate), in as many steps as it takes.
 
-    **Returns:** the `Solution` with (positions, turns, plate), the [`History`][] after it and its [`Outcome`][].
+    What has no equilibrium near by, as where contacts give way, is passed under stronger ties and in shorter steps of
+    the plate or of the logarithm of its pressure; the increment ends in a balance with the ties as they are. The steps
+    are found without a derivative, and then gone through again with one.
+
+    **Returns:** the `Solution` with (positions, turns of the last step, plate), the [`History`][] after it, its
+    [`Outcome`][], and what [`respond`][] and trust need of the last step: (start, branch, history, stage, system).
     """
-    args = (system, rough.Given(branch, past, *start, guess[0]), stage)
-    at = (guess[0], jnp.zeros_like(guess[0]), guess[1])
-    solution = balance(rough.residual, at, args, method, tangent.model)
-    after, outcome = _settled(solution.value, args)
-    full = jnp.sum(outcome.push[: system.pairs.first.shape[0]] > 0) > tangent.capacity(system)
-    result = Result.where(full, Result.over_capacity, solution.result)
-    return Solution(solution.value, result, solution.stats), after, outcome
+    found, result, stats = _found(*lax.stop_gradient((start, past, stage, system)), method)
+    value, args = eqx.filter_checkpoint(_followed)(start, past, stage, system, found, method)
+    after, outcome = _settled(value, args)
+    given = args[1]
+    last = ((given.positions, given.plate), given.branch, given.history, args[2], args[0])
+    return Solution(value, result, stats), after, outcome, last
+
+
+class Found(eqx.Module):
+    """The steps of an increment: `root`, states; `share` of the increment done by then, `tie`; `used`, 1 or 0."""
+
+    root: tuple
+    share: Array
+    tie: Array
+    used: Array
+
+
+def _target(start, stage: Stage, system: System, past: History, share) -> Stage:
+    """What is prescribed at a `share` of the increment from `start`: of the way, or of that of the log of pressure."""
+    positions, plate = start
+    count = system.radii.shape[0]
+    given = rough.Given(contact.branch(past.largest, system.law), past, positions, plate, positions)
+    columns = jnp.concatenate([positions, jnp.zeros_like(positions), jnp.broadcast_to(plate, (count, 1))], axis=1)
+    now = jnp.sum(rough.on_planes(columns, system, given)[:, 6]) / jnp.prod(system.lateral)
+    both = (now > 0) & (stage.pressure > 0)
+    ratio = jnp.where(both, stage.pressure / jnp.where(both, now, 1), 1)
+    pressure = jnp.where(both, now * ratio**share, stage.pressure)
+    return Stage(stage.held, plate + share * (stage.plate - plate), pressure)
+
+
+def _question(now, past: History, goal: Stage, system: System, tie):
+    """Guess and arguments of the balance at the end of a step from `now`, with ties of stiffness `tie`."""
+    positions, plate = now
+    moved = positions * jnp.stack([jnp.where(goal.held, goal.plate / plate, 1.0), 1.0, 1.0])
+    given = rough.Given(contact.branch(past.largest, system.law), past, positions, plate, moved)
+    guess = (moved, jnp.zeros_like(moved), jnp.where(goal.held, goal.plate, plate))
+    return guess, (eqx.tree_at(lambda s: s.tie, system, tie), given, goal)
+
+
+def _found(start, past: History, stage: Stage, system: System, method: Incremental):
+    """The [`Found`][] steps of an increment, the result, and what they cost."""
+    room = method.room
+    empty = Found(
+        tuple(jnp.zeros((room, *jnp.shape(a))) for a in (start[0], start[0], start[1])),
+        *(jnp.zeros(room) for _ in range(3)),
+    )
+
+    def unfinished(state):
+        *_, used, tries, _, _, finished = state
+        return ~finished & (used < room) & (tries < method.tries)
+
+    def attempt(state):
+        now, history, found, done, size, level, used, tries, steps, inner, _ = state
+        share = jnp.minimum(done + size, 1)
+        tie = jnp.minimum(system.tie * method.firmer**level, jnp.maximum(method.firmest, system.tie))
+        goal = _target(start, stage, system, past, share)
+        guess, args = _question(now, history, goal, system, tie)
+        solution = search(rough.residual, guess, args, method.root, tangent.model)
+        x, ok = solution.value, (solution.result == Result.successful) & ~rough.crowded(solution.value, args)
+        after, _ = _settled(x, args)
+        taken = ((x[0], jnp.where(goal.held, goal.plate, x[2])), after, Found(x, share, tie, jnp.asarray(1.0)))
+        now, history = jax.tree.map(lambda a, b: jnp.where(ok, a, b), taken[:2], (now, history))
+        found = jax.tree.map(lambda a, b: a.at[used].set(jnp.where(ok, b, a[used])), found, taken[2])
+        finished = ok & (share >= 1) & (level == 0)
+        level = jnp.where(ok, jnp.maximum(level - 1, 0), level + 1)
+        cost = (steps + solution.stats["steps"], inner + solution.stats["inner"])
+        size = jnp.where(ok, 2 * size, 0.5 * size)
+        return (
+            now,
+            history,
+            found,
+            jnp.where(ok, share, done),
+            size,
+            level,
+            used + ok.astype(used.dtype),
+            tries + 1,
+            *cost,
+            finished,
+        )
+
+    zero = jnp.asarray(0)
+    first = (start, past, empty, jnp.asarray(0.0), jnp.asarray(1.0), zero, zero, zero, zero, zero, jnp.asarray(False))
+    _, _, found, _, _, _, used, tries, steps, inner, finished = lax.while_loop(unfinished, attempt, first)
+    result = Result.where(finished, Result.successful, Result.max_steps)
+    return found, result, {"steps": steps, "inner": inner, "substeps": used, "tries": tries}
+
+
+def _followed(start, past: History, stage: Stage, system: System, found: Found, method: Incremental):
+    """The last of the `found` steps, as state and arguments, each with its derivative from the one before."""
+
+    def step(carry, row: Found):
+        now, history, *_ = carry
+
+        def taken():
+            goal = _target(start, stage, system, past, row.share)
+            _, args = _question(now, history, goal, system, row.tie)
+            x = at_root(rough.residual, row.root, args, method.root, tangent.model)
+            after, _ = _settled(x, args)
+            return (x[0], jnp.where(goal.held, goal.plate, x[2])), after, x, (now, history, row.share, row.tie)
+
+        return lax.cond(row.used > 0, taken, lambda: carry), None
+
+    value = (start[0], jnp.zeros_like(start[0]), start[1])
+    first = (start, past, value, (start, past, jnp.asarray(1.0), system.tie))
+    (_, _, value, (now, history, share, tie)), _ = lax.scan(eqx.filter_checkpoint(step), first, found)
+    goal = _target(start, stage, system, past, share)
+    return value, _question(now, history, goal, system, tie)[1]
 
 
 def _settled(state, args):

@@ -51,11 +51,16 @@ def unmoved(system: System) -> History:
     return History(jnp.zeros_like(system.conformed), bond.fresh(system.bridge))
 
 
-def advance(start, guess, branch, past: History, stage: Stage, system: System, method: NewtonCG):
-    """One increment from `start`, (positions, plate), searched from `guess`.
+def advance(start, past: History, stage: Stage, system: System, method: NewtonCG):
+    """One increment from `start`, (positions, plate).
 
-    **Returns:** the `Solution` with (positions, plate), the [`History`][] after it and its [`Outcome`][].
+    **Returns:** the `Solution` with (positions, plate), the [`History`][] after it, its [`Outcome`][], and what
+    [`respond`][] and trust need: (start, branch, history, stage, system).
     """
+    positions, plate = start
+    moved = positions * jnp.stack([jnp.where(stage.held, stage.plate / plate, 1.0), 1.0, 1.0])
+    guess = (moved, jnp.where(stage.held, stage.plate, plate))
+    branch = contact.branch(past.largest, system.law)
     args = (system, branch, past.bridges, stage)
     solution = equilibrium(energy, guess, args, method, model)
     _, drawn, overlaps = strains(solution.value, system, stage)
@@ -66,7 +71,7 @@ def advance(start, guess, branch, past: History, stage: Stage, system: System, m
     vectors = strains(solution.value, system, stage)[0][:number]
     along = push[:number] * vectors[:, 0] / jnp.sqrt(jnp.sum(vectors**2, axis=1))
     outcome = Outcome(push, along, bond.forces(drawn, flowed, system.bridge), overlaps, drawn)
-    return solution, after, outcome
+    return solution, after, outcome, (start, branch, past, stage, system)
 
 
 def respond(start, value, branch, past: History, stage: Stage, system: System, rtol):

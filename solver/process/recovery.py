@@ -87,10 +87,9 @@ def _rested(press: Press, rest: Rest, duration, prony: Prony):
     share = jnp.mean(share)
     length = rest.drawn - (now + still_force) / share
     system, history = _relaxing(press.system, rest.history, share, length)
-    law, search = (frictionless, press.method.newton) if system.grip is None else (frictional, press.method.root)
+    law, search = (frictionless, press.method.newton) if system.grip is None else (frictional, press.method.rough)
     stage = Stage(jnp.asarray(False), rest.state[1], press.method.release)
-    branch = contact.branch(history.largest, system.law)
-    solution, after, _ = law.advance(rest.state, rest.state, branch, history, stage, system, search)
+    solution, after, _, _ = law.advance(rest.state, history, stage, system, search)
     state = (solution.value[0], solution.value[-1])
     # What flowed when the film was pressed, and the limits, are those of before.
     after = eqx.tree_at(lambda h: h.bridges, after, rest.history.bridges)

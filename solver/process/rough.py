@@ -26,42 +26,58 @@ class Given(eqx.Module):
     guess: Array
 
 
-def levers(system: System):
-    """Arms of the bridges over the particles' radii: from each centre to the middle of the bridge, (P + N, 2); the
-    collector, a bridge's first end, has none."""
+def levers(system: System, index):
+    """Arms of the bridges `index` over the particles' radii: from each centre to the middle of the bridge, (p, 2)."""
     pairs = system.pairs
-    first, second = system.radii[pairs.first], system.radii[pairs.second]
-    length = jnp.sqrt(jnp.sum(system.rest[: first.shape[0]] ** 2, axis=1))
-    half_gap = jnp.where(pairs.listed > 0, 0.5 * (length - first - second), 0)
-    inside = jnp.stack([1 + half_gap / first, 1 + half_gap / second], axis=1)
-    ground = 0.5 + 0.5 * system.rest[first.shape[0] :, 0] / system.radii
-    return jnp.concatenate([inside, jnp.stack([jnp.zeros_like(ground), ground], axis=1)])
+    first, second = system.radii[pairs.first[index]], system.radii[pairs.second[index]]
+    length = jnp.sqrt(jnp.sum(system.rest[index] ** 2, axis=1))
+    half_gap = jnp.where(pairs.listed[index] > 0, 0.5 * (length - first - second), 0)
+    return jnp.stack([1 + half_gap / first, 1 + half_gap / second], axis=1)
 
 
-def swing(turns, system: System):
-    """What rotations (N, 3), times the radius, add to the elongations of the bridges (P + N, 3): their ends turn with
-    the particles, n x (arms times rotations), about the directions at rest."""
-    pairs, lever = system.pairs, levers(system)
-    second = jnp.concatenate([turns[pairs.second], turns])
-    first = jnp.concatenate([turns[pairs.first], jnp.zeros_like(turns)])
-    return jnp.cross(system.bridge.direction, lever[:, :1] * first + lever[:, 1:] * second)
+def ground_levers(system: System):
+    """The same of the bridges to the collector, which does not turn, (N,)."""
+    return 0.5 + 0.5 * system.rest[system.pairs.first.shape[0] :, 0] / system.radii
 
 
-def twists(pull, system: System):
-    """Minus the moments over the radius that the bridges' forces on their second ends, (P + N, 3), exert on both ends,
-    (P + N, 2, 3): the transpose of [`swing`][]."""
-    return -jnp.cross(system.bridge.direction, pull)[:, None] * levers(system)[:, :, None]
+def follow(pull, system: System, index):
+    """What forces `pull` (p, 3) of the bridges `index` on their second ends do, as rows like those of [`between`][]:
+    on the first particle, and minus the moments over the radii, the arms being along the directions at rest."""
+    twist = -jnp.cross(system.bridge.direction[index], pull)
+    lever = levers(system, index)
+    return jnp.concatenate([-pull, lever[:, :1] * twist, lever[:, 1:] * twist], axis=1)
+
+
+def _take(tree, index, total):
+    """The rows `index` of every array of `total` rows."""
+    return jax.tree.map(lambda a: a[index] if a.shape[:1] == (total,) else a, tree)
+
+
+def bridged(state, args, index):
+    """Elongations (p, 3), flow and constants of the bridges `index` between particles: their ends turn with the
+    particles, n x (arms times rotations), about the directions at rest."""
+    system, given, _ = args
+    pairs, total = system.pairs, system.rest.shape[0]
+    turned, lever = given.history.turned + state[1], levers(system, index)
+    swing = lever[:, :1] * turned[pairs.first[index]] + lever[:, 1:] * turned[pairs.second[index]]
+    moved = relative_positions(state[0], system.lateral, pairs)[index] - system.rest[index]
+    drawn = moved + jnp.cross(system.bridge.direction[index], swing)
+    return drawn, *_take((given.history.bridges, system.bridge), index, total)
+
+
+def grounded(state, args):
+    """The same of the bridges to the collector."""
+    system, given, _ = args
+    number, total = system.pairs.first.shape[0], system.rest.shape[0]
+    swing = ground_levers(system)[:, None] * (given.history.turned + state[1])
+    drawn = state[0] - system.rest[number:] + jnp.cross(system.bridge.direction[number:], swing)
+    return drawn, *_take((given.history.bridges, system.bridge), slice(number, None), total)
 
 
 def elongations(state, args):
-    """Elongations of the bridges at the end of the increment, (P + N, 3)."""
-    system, given, stage = args
-    _, moved, _ = strains((state[0], state[2]), system, stage)
-    return moved + swing(given.history.turned + state[1], system)
-
-
-def _take(tree, index):
-    return jax.tree.map(lambda a: a[index], tree)
+    """Elongations of all bridges at the end of the increment, (P + N, 3)."""
+    every = jnp.arange(args[0].pairs.first.shape[0])
+    return jnp.concatenate([bridged(state, args, every)[0], grounded(state, args)[0]])
 
 
 def given_pairs(system: System, given: Given, index) -> wrench.Pair:
@@ -69,7 +85,7 @@ def given_pairs(system: System, given: Given, index) -> wrench.Pair:
     pairs = system.pairs
     before = relative_positions(given.positions, system.lateral, pairs)[index]
     radii = jnp.stack([system.radii[pairs.first[index]], system.radii[pairs.second[index]]], axis=-1)
-    branch, grip = _take((given.branch, system.grip), index)
+    branch, grip = _take((given.branch, system.grip), index, system.conformed.shape[0])
     return wrench.Pair(branch, grip, system.conformed[index], radii, before, given.history.slip[index])
 
 
@@ -77,7 +93,7 @@ def given_plane(system: System, given: Given, side) -> wrench.Plane:
     """All contacts with the collector (`side` -1) or the plate (1)."""
     pairs, count = system.pairs.first.shape[0], system.radii.shape[0]
     index = slice(pairs, pairs + count) if side < 0 else slice(pairs + count, None)
-    branch, grip = _take((given.branch, system.grip), index)
+    branch, grip = _take((given.branch, system.grip), index, system.conformed.shape[0])
     depth, radii = given.positions[:, 0], system.radii
     overlap = radii - depth if side < 0 else depth + radii - given.plate
     return wrench.Plane(
@@ -135,35 +151,47 @@ def residual(state, args):
     """
     system, given, stage = args
     positions, turns, _ = state
-    pairs = system.pairs
-    every = jnp.arange(pairs.first.shape[0])
-    inside = between(pair_columns(state, system, every), given_pairs(system, given, every))
+    index, listed = active(state, args)
+    first, second = system.pairs.first[index], system.pairs.second[index]
+    inside = between(pair_columns(state, system, index), given_pairs(system, given, index))
+    drawn, past, bridge = bridged(state, args, index)
+    inside = (inside + follow(bond.forces(drawn, bond.flow(drawn, past, bridge), bridge), system, index)) * listed[
+        :, None
+    ]
     planes = on_planes(plane_columns(state, stage), system, given)
-    drawn = elongations(state, args)
-    pulled = bond.forces(drawn, bond.flow(drawn, given.history.bridges, system.bridge), system.bridge)
-    twist = twists(pulled, system)
-    force = pulled[pairs.first.shape[0] :] + planes[:, :3] + planes[:, 6:9]
-    force = force + system.tie * (positions - given.guess)
-    pull = pulled[: pairs.first.shape[0]] - inside[:, :3]
-    force = force.at[pairs.first].add(-pull).at[pairs.second].add(pull)
-    number = pairs.first.shape[0]
-    moment = planes[:, 3:6] + planes[:, 9:] + system.tie * turns + twist[number:, 1]
-    moment = moment.at[pairs.first].add(inside[:, 3:6] + twist[:number, 0])
-    moment = moment.at[pairs.second].add(inside[:, 6:] + twist[:number, 1])
-    pushed = jnp.sum(planes[:, 6])
+    own = planes[:, :6] + planes[:, 6:] + system.tie * jnp.concatenate([positions - given.guess, turns], axis=1)
+    drawn, past, bridge = grounded(state, args)
+    pulled = bond.forces(drawn, bond.flow(drawn, past, bridge), bridge)
+    own = own + jnp.concatenate([pulled, -ground_levers(system)[:, None] * jnp.cross(bridge.direction, pulled)], axis=1)
+    own = own.at[first].add(inside[:, :6]).at[second].add(jnp.concatenate([-inside[:, :3], inside[:, 6:]], axis=1))
     area = jnp.prod(system.lateral)
-    plate = jnp.where(stage.held, state[2] - stage.plate, stage.pressure * area - pushed)
-    return force, moment, plate
+    plate = jnp.where(stage.held, state[2] - stage.plate, stage.pressure * area - jnp.sum(planes[:, 6]))
+    return own[:, :3], own[:, 3:], plate
 
 
-def loaded(state, args, capacity):
-    """Indices (capacity,) of the contacts between particles that carry force, and 1 for each of them, 0 for filling."""
+def capacity(system: System) -> int:
+    """How many pairs may carry force or be bridged: eight a particle."""
+    return min(8 * system.radii.shape[0], system.pairs.first.shape[0])
+
+
+def _carrying(state, args):
+    """Which pairs carry force or are bridged, (P,)."""
     system, given, stage = args
     _, _, overlaps = strains((state[0], state[2]), system, stage)
     number = system.pairs.first.shape[0]
-    push = contact.force(overlaps, given.branch)[:number]
-    (index,) = jnp.nonzero(push > 0, size=capacity, fill_value=0)
-    return index, (jnp.arange(capacity) < jnp.sum(push > 0)).astype(push.dtype)
+    return (contact.force(overlaps, given.branch)[:number] > 0) | (system.bridge.along[:number] > 0)
+
+
+def active(state, args):
+    """Indices (capacity,) of the pairs that carry force or are bridged, and 1 for each of them, 0 for filling."""
+    carrying, room = _carrying(state, args), capacity(args[0])
+    (index,) = jnp.nonzero(carrying, size=room, fill_value=0)
+    return index, (jnp.arange(room) < jnp.sum(carrying)).astype(state[0].dtype)
+
+
+def crowded(state, args):
+    """Whether more pairs carry force or are bridged than there is room for."""
+    return jnp.sum(_carrying(state, args)) > capacity(args[0])
 
 
 def slips(state, args):

@@ -15,7 +15,8 @@ RTOL = 1e-6  # of the linear solve for the response
 
 class Trust(eqx.Module):
     """Distances to the next change of the contact network, by increment (load + unload,): a gradient is that of the
-    network as it is, and holds for steps that change none of it.
+    network as it is, and holds for steps that change none of it. The response costs one linear solve an increment, to
+    a relative residual of 1e-6: with friction about as much as two of the ten Newton steps of an increment.
 
     **Arguments:** `closing`, smallest overlap or gap of any contact over its reduced radius; `yielding`, smallest
     distance of any loaded contact from its largest overlap so far, or yield overlap, over the reduced radius;
@@ -33,14 +34,14 @@ class Trust(eqx.Module):
     residual: Array
 
 
-def measure(law, start, value, branch: Branch, past: History, stage: Stage, system: System, outcome: Outcome) -> Trust:
+def measure(law, value, start, branch: Branch, past: History, stage: Stage, system: System, outcome: Outcome) -> Trust:
     """The [`Trust`][] of one increment, without derivative.
 
-    **Arguments:** `law`, the module whose `respond` gives the linear response; `start`, `value`, its unknowns before
-    and after.
+    **Arguments:** `law`, the module whose `respond` gives the linear response; `value`, its unknowns at the end; the
+    rest, as its `advance` returns them.
     """
-    fixed = (start, value, branch, past, stage, system, outcome)
-    start, value, branch, past, stage, system, outcome = lax.stop_gradient(fixed)
+    fixed = (value, start, branch, past, stage, system, outcome)
+    value, start, branch, past, stage, system, outcome = lax.stop_gradient(fixed)
     listed = jnp.concatenate([system.pairs.listed, jnp.ones(2 * system.radii.shape[0])]) > 0
     elastic = outcome.overlaps - branch.permanent
     touching, reduced = listed & (elastic > 0), reduced_radii(system)

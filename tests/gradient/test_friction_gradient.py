@@ -51,7 +51,7 @@ def design(v, packing):
     law = ContactLaw(140e9 * modulus, 0.3 * poisson, 3e9 * hardness)
     shape = {"radius": 0.7 * wide, "length": 0.5 * long, "confinement": confinement, "hardening": 0.1 * hardening}
     binder = Binder(2e9 * stiffness, strength=50e6 * strength, **shape)
-    method = Calendering(release=2e7 * release, load=4, unload=2)
+    method = Calendering(release=2e7 * release, load=4, unload=2, trust=True)
     film = Packing(packing.positions + moved, radii, packing.box)
     return film, 27e-6 * gap, law, binder, method, Friction(0.3 * rough, 0.3 * wall)
 
