@@ -7,7 +7,6 @@ from jaxtyping import Array, Float
 
 from microstructure.checks import require
 from solver.numerics.solution import Result, Solution
-from solver.particles import contact
 from solver.particles.bond import Bridge, Flow
 from solver.particles.prony import Prony
 
