@@ -46,7 +46,7 @@ space = Space({k: jnp.asarray(start) for k, (_, _, start) in bounds.items()}, fr
 scatter = np.cov(np.stack([curve(space.base, *f) for f in films]).T)
 covariance = np.diag(noise**2) + (1 + 1 / len(films)) * scatter
 weights = 1 / np.sqrt(np.diag(covariance))
-method = LevenbergMarquardt(jacobian=forward, tolerance=1e-6)
+method = LevenbergMarquardt(jacobian=forward, tolerance=1e-4)
 solution = fit(lambda p: sum(curve(p, *f) for f in films) / len(films) - measured, space, weights, method)
 known = estimate(raise_unless_successful(solution, "The fit"), covariance, degrees=len(films) - 1)
 for k, v in known.values.items():

@@ -84,6 +84,11 @@ def test_friction_raises_the_pressure(film, pairs, pressed):
     assert float(rougher.value.pressure[4]) > float(pressed.value.pressure[4])
 
 
+def test_a_plastic_bonded_electrode_springs_back_a_few_percent(pressed):
+    """Between 1 and 10 %, with friction as without."""
+    assert 0.01 < float(pressed.value.springback) < 0.10
+
+
 def test_without_friction_the_forces_are_the_slope_of_the_energy(film, pairs):
     """Two routes to the force on every particle and the plate, anywhere: the energy, and the wrenches of contacts."""
     law, unit = ContactLaw(), jnp.mean(film.radii)
