@@ -38,6 +38,28 @@ def compaction(line_load_n_m, porosity, law=None) -> Figure:
 
 
 @styled
+def nip(position_m, pressure_pa) -> Figure:
+    """Pressure on the web along its way through the nip, 0 at the narrowest line."""
+    figure, axis = _figure(5.4, 3.9)
+    along = np.asarray(position_m) * 1e3
+    pressure = np.asarray(pressure_pa)[: len(along)] / 1e6
+    # Between the points the pressure is linear in the thickness, and that is a parabola along the web.
+    fine = np.linspace(along[0], along[-1], 401)
+    curve = np.empty_like(fine)
+    for side in (-1, 1):
+        here, there = (along * side >= 0), (fine * side >= 0)
+        order = np.argsort(along[here] ** 2)
+        curve[there] = np.interp(fine[there] ** 2, along[here][order] ** 2, pressure[here][order])
+    axis.plot(fine, curve, color=CYCLE[0])
+    axis.plot(along, pressure, "o", ms=3.5, color=CYCLE[0])
+    axis.fill_between(fine, curve, color=CYCLE[0], alpha=0.15, lw=0)
+    axis.axvline(0, color="#777777", lw=1, ls=":")
+    axis.set(xlabel="position in the nip, along the web / mm", ylabel="pressure on the web / MPa")
+    axis.set_ylim(bottom=0)
+    return figure
+
+
+@styled
 def particle_stress(radii, stages: dict[str, np.ndarray]) -> Figure:
     """How the von Mises stress is distributed over the volume of the particles, by state, on a logarithmic axis."""
     figure, axis = _figure(5.4, 3.9)

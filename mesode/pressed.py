@@ -9,7 +9,7 @@ import numpy as np
 from mesode.build import methods_of, nip_of, recipe_of
 from mesode.job import Job
 from microstructure.packing import Packing, wrapped
-from microstructure.units import GPa, MPa, N_mm, um
+from microstructure.units import GPa, MPa, N_mm, mm, um
 from solver.numerics.solution import raise_unless_successful
 from solver.process.calender import Calendered, Press
 from solver.process.nip import compaction, line_load, line_loads
@@ -84,6 +84,7 @@ def results(job: Job, dried: Packing, film: Calendered, saved: Mapping, press: P
             "increments": method.load,
             "release_increments": method.unload,
             "line_load_N_m": np.asarray(loads["loading_N_per_mm"]) * N_mm,
+            "nip_position_m": np.asarray(loads["position_mm"]) * mm,
             "inside": shown,
             **({"recovery": resting} if resting else {}),
             **({"compaction": fits["compaction_line_load"]} if fits["compaction_line_load"] else {}),
@@ -114,7 +115,7 @@ def _grown(film: Calendered, resting: Mapping) -> float:
 
 
 def _line_loads(job: Job, thickness, pressure, porosity) -> tuple[dict, dict]:
-    """Line loads of each pass and along the first loading, and the exponential law fitted to that loading."""
+    """Line loads of each pass, the first one's course through the nip, and the exponential laws of its loading."""
     method, nip = methods_of(job).calendering, nip_of(job)
     load, step = method.load, method.load + method.unload
     course = jnp.asarray(thickness), jnp.asarray(pressure)
@@ -125,7 +126,15 @@ def _line_loads(job: Job, thickness, pressure, porosity) -> tuple[dict, dict]:
     on_the_way = np.asarray(line_loads(nip, *(a[: step + 1] for a in course), load)) / N_mm
     law = _fit(pressure[: load + 1] / MPa, porosity[: load + 1], "resistance_MPa")
     law_of_load = _fit(on_the_way, porosity[: load + 1], "resistance_N_per_mm")
-    found = {"passes_N_per_mm": passes, "loading_N_per_mm": on_the_way.tolist()}
+    # Through the nip of the first pass: where each point of the course is, and when.
+    away = np.asarray(nip.length(thickness[load], jnp.asarray(thickness[: step + 1])))
+    away = np.where(np.arange(step + 1) < load, -away, away)
+    found = {
+        "passes_N_per_mm": passes,
+        "loading_N_per_mm": on_the_way.tolist(),
+        "position_mm": (away / mm).tolist(),
+        "time_ms": (1e3 * away / float(nip.speed)).tolist(),
+    }
     return found, {"compaction": law, "compaction_line_load": law_of_load}
 
 

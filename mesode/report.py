@@ -197,6 +197,9 @@ def _pressing(run: Mapping) -> list[str]:
             "exponential law of Meyer et al. 2017. That it fits is weak evidence: it fits nearly any compaction."
         )
         out.append(_figure(drawn, caption if friction > 0 else caption + " Without friction the loads are too low."))
+    if "nip_position_m" in data:
+        drawn = press_figures.nip(data["nip_position_m"], pressure)
+        out.append(_figure(drawn, "Pressure through the nip of the first pass; its area is the line load."))
     if "recovery" in data:
         caption = (
             "Recovery at rest under the release pressure, as the binder relaxes (series of Lundkvist et al. 2024)."

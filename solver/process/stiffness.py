@@ -163,9 +163,9 @@ def _rough(state, history: History, system: System, strain, rtol, steps):
 
 
 def _sticking(system: System) -> System:
-    """The film with friction that does not slide, where there is any."""
-    mu = system.grip.coefficient
-    return eqx.tree_at(lambda s: s.grip.coefficient, system, jnp.where(mu > 0, 1e6, mu))
+    """The film with friction that does not slide, where there is any, and ties that hold what nothing else does."""
+    mu, tie = system.grip.coefficient, jnp.minimum(system.tie, 1e-9)
+    return eqx.tree_at(lambda s: (s.grip.coefficient, s.tie), system, (jnp.where(mu > 0, 1e6, mu), tie))
 
 
 def _along(stress, at, solved: Solution):

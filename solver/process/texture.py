@@ -18,9 +18,9 @@ class Texture(eqx.Module):
     **Arguments:** `stress`, (N, 3, 3), Pa, mean stress tensor in each particle; `film`, (3, 3), Pa, the same over the
     whole film; `touching`, (N,) contacts of each particle with others; `contacts`, number of contacts between
     particles; `fabric`, (3, 3), mean of n n^T over their directions, of trace 1, or 0 without any; `bridge_fabric`,
-    the same of the whole bridges of binder between them; `area`, of all those contacts over that of the film; `spot`,
-    m2, mean area of one; `yielded` and `broken`, shares of the binder bridges, those to the collector too, that have
-    flowed and that have broken.
+    the same of the whole bridges of binder between particles; `area`, of all those contacts over that of the film;
+    `spot`, m2, mean area of one; `yielded` and `broken`, shares of the binder bridges, those to the collector too,
+    that have flowed and that have broken.
     """
 
     stress: Array

@@ -96,6 +96,13 @@ def _check_course(found, structure):
     assert found["springback_percent"] == pytest.approx(100 * (thickness[-1] / thickness[8] - 1), rel=1e-9)
     assert found["line_load_N_per_mm"] == pytest.approx(100, rel=1e-3)  # as asked for
     assert found["line_load"]["loading_N_per_mm"][-1] == pytest.approx(found["line_load_N_per_mm"], rel=1e-12)
+    position, time = found["line_load"]["position_mm"], found["line_load"]["time_ms"]
+    assert np.all(np.diff(position) > 0) and position[8] == 0 and -time[0] == pytest.approx(found["time_in_nip_ms"])
+    # The area under the pressure through the nip, which is linear in the thickness, is the line load.
+    along, squared = np.linspace(position[0], position[-1], 2001), np.asarray(position) ** 2
+    way_in = np.interp(along**2, squared[8::-1], pressure[8::-1])
+    curve = np.where(along < 0, way_in, np.interp(along**2, squared[8:], pressure[8:]))
+    assert np.trapezoid(curve, along) == pytest.approx(found["line_load_N_per_mm"], rel=1e-3)
     assert found["density_g_cm3"] == pytest.approx(6 / thickness[-1] * 10, rel=1e-12)  # mg/cm2 over um
     assert 1e6 * structure["calendered"]["box"][0] == pytest.approx(thickness[-1], rel=1e-12)
 
@@ -115,7 +122,7 @@ def _check_inside(found, run):
     assert found["through_plane_modulus_GPa"] > 0 and found["in_plane_modulus_GPa"] > 0
     assert found["compaction_line_load"]["resistance_N_per_mm"] > 0
     page = pathlib.Path(found["report"]).read_text(encoding="utf-8")
-    assert page.count("<img") == 5 and "frictionless" not in page
+    assert page.count("<img") == 6 and "frictionless" not in page
     with store.open_foreign(found["run_file"]) as file:
         shown = file["VTKHDF/PointData"]
         np.testing.assert_array_equal(shown["von_mises_Pa"][()], run["structure"]["calendered"]["von_mises"])
@@ -135,7 +142,7 @@ def test_a_film_at_rest_recovers(called):
     assert np.all(np.diff(rest["thickness_um"]) > 0)
     assert found["springback_after_rest_percent"] > found["springback_percent"]
     page = pathlib.Path(found["report"]).read_text(encoding="utf-8")
-    assert page.count("<img") == 6 and "have no friction here" in page
+    assert page.count("<img") == 7 and "have no friction here" in page
 
 
 def test_a_load_out_of_reach_is_a_sentence(called):
