@@ -178,7 +178,8 @@ def prepare(packing: Packing, pairs: Pairs, gap, law=None, binder=None, method=N
     stress = law.pair_modulus()
     system = film_at_rest(packing, pairs, law, binder, unit)
     if friction is not None:
-        system = frictional.roughened(system, law, friction, method.tie)
+        # Ties are in units of the mean radius, of which they do need the derivative.
+        system = frictional.roughened(system, law, friction, method.tie * jnp.mean(packing.radii) / unit)
     top = packing.box[0] / unit
     compressed = gap < packing.box[0]
     method = eqx.tree_at(lambda m: m.release, method, method.release / stress)

@@ -151,15 +151,18 @@ def _found(start, past: History, stage: Stage, system: System, method: Increment
 def _followed(start, past: History, stage: Stage, system: System, found: Found, method: Incremental):
     """The last of the `found` steps, as state and arguments, each with its derivative from the one before."""
 
+    fixed = lax.stop_gradient(system.tie)
+    unit = system.tie / jnp.where(fixed > 0, fixed, 1)  # 1 with the derivative of the ties
+
     def step(carry, row: Found):
         now, history, *_ = carry
 
         def taken():
             goal = _target(start, stage, system, past, row.share)
-            _, args = _question(now, history, goal, system, row.tie)
+            _, args = _question(now, history, goal, system, unit * row.tie)
             x = at_root(rough.residual, row.root, args, method.root, tangent.model)
             after, _ = _settled(x, args)
-            return (x[0], jnp.where(goal.held, goal.plate, x[2])), after, x, (now, history, row.share, row.tie)
+            return (x[0], jnp.where(goal.held, goal.plate, x[2])), after, x, (now, history, row.share, unit * row.tie)
 
         return lax.cond(row.used > 0, taken, lambda: carry), None
 
