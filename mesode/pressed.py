@@ -79,6 +79,7 @@ def results(job: Job, dried: Packing, film: Calendered, saved: Mapping, press: P
         "calendering": {
             "thickness_m": thickness,
             "pressure_Pa": pressure,
+            "virial_Pa": np.concatenate([[0.0], np.asarray(film.virial)]),
             "porosity": porosity,
             "friction": figures["friction"],
             "increments": method.load,

@@ -8,7 +8,6 @@ import pytest
 
 from microstructure.sizes import LogNormal, sample, unit_draws
 from solver.numerics.solution import Result
-from solver.particles import contact
 from solver.particles.neighbours import candidate_pairs
 from solver.particles.prony import Prony
 from solver.process import calender, frictionless
@@ -51,10 +50,7 @@ def test_the_film_grows_thicker_and_ends_at_its_relaxed_equilibrium(released):
     state, history, *_ = carry
     system, past = _relaxing(press.system, history, 1 - sum(SHARES), jnp.zeros_like(history.bridges.plastic))
     stage = Stage(jnp.asarray(False), state[1], press.method.release)
-    branch = contact.branch(history.largest, system.law)
-    solution, _, _ = eqx.filter_jit(frictionless.advance)(
-        state, state, branch, past, stage, system, press.method.newton
-    )
+    solution, *_ = eqx.filter_jit(frictionless.advance)(state, past, stage, system, press.method.newton)
     assert bool(solution.result == Result.successful)
     assert found[-1] == pytest.approx(float(solution.value[1] * press.unit), rel=1e-7)
 
