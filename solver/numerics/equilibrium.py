@@ -133,6 +133,7 @@ def _at_minimum(energy, model, options, x, args):
 def _at_minimum_jvp(energy, model, options, primals, tangents):
     """Implicit function theorem: with g = dE/dx = 0, dx = -H^-1 (dg/dargs) dargs. The search start carries none."""
     (x, args), (_, d_args) = primals, tangents
+    x = _at_minimum(energy, model, options, x, args)  # so that a derivative of this derivative sees x move
     slope_of = jax.grad(energy)
     _, rhs = jax.jvp(lambda a: slope_of(x, a), (args,), (d_args,))
     rtol, limit = options

@@ -185,6 +185,7 @@ def _at_root(residual, model, options, x, args):
 def _at_root_jvp(residual, model, options, primals, tangents):
     """Implicit function theorem: with g(x, args) = 0, dx = -(dg/dx)^-1 (dg/dargs) dargs. The start carries none."""
     (x, args), (_, d_args) = primals, tangents
+    x = _at_root(residual, model, options, x, args)  # so that a derivative of this derivative sees x move
     _, rhs = jax.jvp(lambda a: residual(x, a), (args,), (d_args,))
     rtol, max_steps, window = options
     apply, solve = model(x, args, 1.0)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from solver.numerics.equilibrium import NewtonCG, by_differentiation, equilibrium
 from solver.numerics.newton_krylov import NewtonKrylov, balance, conjugate_residuals, general_solve
 from solver.numerics.solution import Result
 
@@ -85,3 +86,26 @@ def test_a_root_that_is_no_minimum_of_the_residual_norm_along_the_way():
     solution = balance(kinked, jnp.full((1,), -0.4), jnp.asarray(1.0), METHOD, slopes)
     assert bool(solution.result == Result.successful)
     assert float(jnp.abs(kinked(solution.value, 1.0))[0]) < 1e-12
+
+
+@pytest.mark.parametrize("kind", ["root", "minimum"])
+def test_a_derivative_of_a_derivative(kind):
+    """x^3 + x = a: x' = 1 / (1 + 3 x^2), x'' = -6 x x'^3. The outer derivative must see that the root moves."""
+
+    def slope(x, a):
+        return x**3 + x - a
+
+    def there(a):
+        if kind == "root":
+            maps = lambda x, a, sharpness: (lambda v: (3 * x**2 + 1) * v, lambda r: r / (3 * x**2 + 1))  # noqa: E731
+            return balance(slope, jnp.asarray([0.5]), a, METHOD, maps).value[0]
+        energy = lambda x, a: jnp.sum(x**4 / 4 + x**2 / 2 - a * x)  # noqa: E731
+        method = NewtonCG(tolerance=1e-13)
+        return equilibrium(energy, jnp.asarray([0.5]), a, method, by_differentiation(energy)).value[0]
+
+    a = jnp.asarray(2.0)
+    x = there(a)
+    first = 1 / (1 + 3 * x**2)
+    found = jax.grad(lambda a: jax.jvp(there, (a,), (jnp.ones_like(a),))[1])(a)
+    assert float(jax.grad(there)(a)) == pytest.approx(float(first), rel=1e-9)
+    assert float(found) == pytest.approx(float(-6 * x * first**3), rel=1e-8)
