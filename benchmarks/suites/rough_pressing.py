@@ -88,7 +88,7 @@ def engines(count: int = 100, load: int = 20, unload: int = 4, fraction: float =
     row = {"median_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
     moved = pressed_in_motion(packing, at_rest[1 : load + 1], float(pressure[-1]), speed)
     high = pressure[1 : load + 1] > 20e6
-    apart = np.abs(moved["pressure"] / pressure[1 : load + 1] - 1)[high]
+    apart = np.abs(moved["pressure"][high] / pressure[1 : load + 1][high] - 1)
     solid = fraction * float(packing.box[0])
     released = np.asarray([1 - solid / at_rest[-1], 1 - solid / moved["released"]])
     row |= {
