@@ -72,14 +72,14 @@ def process(count: int = 1000, load: int = 30, unload: int = 4, repeats: int = 3
     return aimed(aimed(row, "median_s", SECONDS), "gradient_over_value", RATIO)
 
 
-def engines(count: int = 200, load: int = 14, unload: int = 3, fraction: float = 0.58, speed: float = 0.3) -> dict:
-    """One packing of plastic spheres without binder in both engines, from no contact to 32 % porosity and back."""
+def engines(count: int = 100, load: int = 20, unload: int = 4, fraction: float = 0.56, speed: float = 0.3) -> dict:
+    """One packing of plastic spheres without binder in both engines, from no contact to 30 % porosity and back."""
     packing = film_of(count, fraction)
     wall, cpu = time.perf_counter(), time.process_time()
     solution = calender(
         packing,
         candidate_pairs(packing, per_particle=32 if count > 128 else 16),
-        packing.box[0] * fraction / 0.68,
+        packing.box[0] * fraction / 0.7,
         binder=NO_BINDER,
         method=Calendering(load=load, unload=unload),
         friction=Friction(FRICTION, FRICTION),
@@ -88,7 +88,7 @@ def engines(count: int = 200, load: int = 14, unload: int = 3, fraction: float =
     row = {"median_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
     moved = pressed_in_motion(packing, at_rest[1 : load + 1], float(pressure[-1]), speed)
     high = pressure[1 : load + 1] > 20e6
-    apart = np.abs(moved["pressure"] / pressure[1 : load + 1] - 1)[high]
+    apart = np.abs(moved["pressure"][high] / pressure[1 : load + 1][high] - 1)
     solid = fraction * float(packing.box[0])
     released = np.asarray([1 - solid / at_rest[-1], 1 - solid / moved["released"]])
     row |= {

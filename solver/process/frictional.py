@@ -27,8 +27,8 @@ class Incremental(eqx.Module):
     root: NewtonKrylov = eqx.field(default_factory=lambda: NewtonKrylov(tolerance=1e-12, steps=40))
     firmer: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=10.0)
     firmest: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-2)
-    tries: Int[Array, ""] = eqx.field(converter=jnp.asarray, default=48)
-    room: int = eqx.field(static=True, default=24)
+    tries: Int[Array, ""] = eqx.field(converter=jnp.asarray, default=120)
+    room: int = eqx.field(static=True, default=60)
 
 
 def roughened(system: System, law: ContactLaw, rule: Friction, tie) -> System:

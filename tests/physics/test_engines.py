@@ -11,7 +11,7 @@ def test_motion_and_equilibria_agree_with_friction_and_plasticity():
 
     The same normal law, Mindlin's friction of 0.3 with history, rigid walls; the motion is quasi-static.
     """
-    row = rough_pressing.engines(count=100)
+    row = rough_pressing.engines()
     assert row["successful"] and row["missed"] == 0
     assert row["inertial_number"] < 2e-3 and row["kinetic_over_elastic"] < 1e-2
     assert sum(p > 20 for p in row["pressure_MPa"]) > 5
