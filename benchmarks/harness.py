@@ -16,7 +16,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import equinox as eqx
 import jax
@@ -145,7 +145,8 @@ def run(suites: Sequence[str] = (), *, peers: bool = True, done: Callable[[str, 
 
     A suite that fails is one row that says so, and the others still run.
 
-    **Arguments:** `done`, called with the name of each finished suite and the record so far, which may be kept.
+    **Arguments:** `done`, called with the name of the suite after each of its cases and the record so far, which may be
+    kept.
     """
     names = list(dict.fromkeys(suites)) or list(SUITES)
     for name in names:
@@ -155,9 +156,10 @@ def run(suites: Sequence[str] = (), *, peers: bool = True, done: Callable[[str, 
     record = {"schema": SCHEMA, "provenance": _provenance(names), "load_average": {}, "cases": []}
     try:
         for name in names:
-            record["cases"] += _plain(_suite(name, peers))
-            record["load_average"][name] = [round(load, 2) for load in os.getloadavg()]
-            done(name, record)
+            for row in _suite(name, peers):
+                record["cases"].append(_plain(row))
+                record["load_average"][name] = [round(load, 2) for load in os.getloadavg()]
+                done(name, record)
     finally:
         jax.config.update("jax_enable_compilation_cache", cached)
     return record
@@ -173,11 +175,12 @@ def require_suite(name: str) -> None:
     raise ValueError(f"Suite `{name}` is not one of {', '.join(known)}.{hint}")
 
 
-def _suite(name: str, peers: bool) -> list[dict]:
+def _suite(name: str, peers: bool) -> Iterator[dict]:
+    """The rows of a suite, as they come where it makes them one by one, and one that says where it failed."""
     try:
-        return importlib.import_module(f"benchmarks.suites.{name}").measure(peers=peers)
+        yield from importlib.import_module(f"benchmarks.suites.{name}").measure(peers=peers)
     except Exception as error:
-        return [{"suite": name, "problem": "the whole suite", "failed": f"{type(error).__name__}: {error}"}]
+        yield {"suite": name, "problem": "the rest of the suite", "failed": f"{type(error).__name__}: {error}"}
 
 
 def _provenance(names) -> dict:

@@ -7,6 +7,7 @@ friction 0.3, time step 1.5 ns, plate speed 1 m/s.
 import pathlib
 import tempfile
 import time
+from collections.abc import Iterator
 
 import equinox as eqx
 import jax
@@ -38,13 +39,17 @@ PRESSURE = 0.01  # relative difference of the two codes after the same steps
 SLOTS = 1.5  # over the largest number of neighbours below the skin
 
 
-def measure(peers: bool = True, count: int = 10000, steps: int = 400) -> list[dict]:
+def measure(peers: bool = True, count: int = 10000, steps: int = 400) -> Iterator[dict]:
     """Every case of the suite, as rows of plain numbers."""
     packed = pressed(count)
-    rows = [_motion(packed, law, steps, peers) for law in ("G", "F")]
+    yield _motion(packed, "G", steps, peers)
+    alone = _motion(packed, "F", steps, peers)
+    yield alone
     if peers:
-        rows.append(_spheres_alone(packed, rows[-1], steps))
-    return [*rows, _list(packed), rough_pressing.process(), rough_pressing.engines()]
+        yield _spheres_alone(packed, alone, steps)
+    yield _list(packed)
+    yield rough_pressing.process()
+    yield rough_pressing.engines()
 
 
 def reference_radii(count: int) -> np.ndarray:

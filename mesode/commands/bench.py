@@ -18,7 +18,8 @@ def bench(options) -> dict:
 
     def keep(name, record):
         harness.write(record, output)
-        log(f"suite {name} done", quiet=options.quiet)
+        case = record["cases"][-1].get("problem", "a case")
+        log(f"suite {name}: {case} done", quiet=options.quiet)
 
     record = harness.run(options.suite, done=keep)
     if not options.json:
