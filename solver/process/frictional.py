@@ -100,52 +100,72 @@ def _question(now, past: History, goal: Stage, system: System, tie):
     return guess, (eqx.tree_at(lambda s: s.tie, system, tie), given, goal)
 
 
+class Way(eqx.Module):
+    """How far an increment has come: `now`, (positions, plate), and `history` there, after the `share` of it; the
+    `found` steps, `used` of them; `size` of the next, `level` of its ties; `tries` and what they cost, `steps` and
+    `inner`; whether it is `finished`."""
+
+    now: tuple
+    history: History
+    found: Found
+    share: Array
+    size: Array
+    level: Array
+    used: Array
+    tries: Array
+    steps: Array
+    inner: Array
+    finished: Array
+
+
 def _found(start, past: History, stage: Stage, system: System, method: Incremental):
     """The [`Found`][] steps of an increment, the result, and what they cost."""
-    room = method.room
+    room, zero = method.room, jnp.asarray(0)
     empty = Found(
         tuple(jnp.zeros((room, *jnp.shape(a))) for a in (start[0], start[0], start[1])),
         *(jnp.zeros(room) for _ in range(3)),
     )
+    way = Way(start, past, empty, jnp.asarray(0.0), jnp.asarray(1.0), *[zero] * 5, jnp.asarray(False))
 
-    def unfinished(state):
-        *_, used, tries, _, _, finished = state
-        return ~finished & (used < room) & (tries < method.tries)
+    def unfinished(way):
+        return ~way.finished & (way.used < room) & (way.tries < method.tries)
 
-    def attempt(state):
-        now, history, found, done, size, level, used, tries, steps, inner, _ = state
-        share = jnp.minimum(done + size, 1)
-        tie = jnp.minimum(system.tie * method.firmer**level, jnp.maximum(method.firmest, system.tie))
+    def attempt(way):
+        share = jnp.minimum(way.share + way.size, 1)
+        tie = jnp.minimum(system.tie * method.firmer**way.level, jnp.maximum(method.firmest, system.tie))
         goal = _target(start, stage, system, past, share)
-        guess, args = _question(now, history, goal, system, tie)
-        solution = search(rough.residual, guess, args, method.root, tangent.model)
-        x, ok = solution.value, (solution.result == Result.successful) & ~rough.crowded(solution.value, args)
-        after, _ = _settled(x, args)
-        taken = ((x[0], jnp.where(goal.held, goal.plate, x[2])), after, Found(x, share, tie, jnp.asarray(1.0)))
-        now, history = jax.tree.map(lambda a, b: jnp.where(ok, a, b), taken[:2], (now, history))
-        found = jax.tree.map(lambda a, b: a.at[used].set(jnp.where(ok, b, a[used])), found, taken[2])
-        finished = ok & (share >= 1) & (level == 0)
-        level = jnp.where(ok, jnp.maximum(level - 1, 0), level + 1)
-        cost = (steps + solution.stats["steps"], inner + solution.stats["inner"])
-        size = jnp.where(ok, 2 * size, 0.5 * size)
-        return (
-            now,
-            history,
-            found,
-            jnp.where(ok, share, done),
-            size,
-            level,
-            used + ok.astype(used.dtype),
-            tries + 1,
-            *cost,
-            finished,
-        )
+        return _attempt(way, share, tie, goal, system, method)
 
-    zero = jnp.asarray(0)
-    first = (start, past, empty, jnp.asarray(0.0), jnp.asarray(1.0), zero, zero, zero, zero, zero, jnp.asarray(False))
-    _, _, found, _, _, _, used, tries, steps, inner, finished = lax.while_loop(unfinished, attempt, first)
-    result = Result.where(finished, Result.successful, Result.max_steps)
-    return found, result, {"steps": steps, "inner": inner, "substeps": used, "tries": tries}
+    way = lax.while_loop(unfinished, attempt, way)
+    result = Result.where(way.finished, Result.successful, Result.max_steps)
+    stats = {"steps": way.steps, "inner": way.inner, "substeps": way.used, "tries": way.tries}
+    return way.found, result, stats
+
+
+def _attempt(way: Way, share, tie, goal: Stage, system: System, method: Incremental) -> Way:
+    """The way after a balance was sought at a `share` of the increment: a longer step under softer ties after a
+    success, a shorter one under firmer ties after a failure."""
+    guess, args = _question(way.now, way.history, goal, system, tie)
+    solution = search(rough.residual, guess, args, method.root, tangent.model)
+    x = solution.value
+    ok = (solution.result == Result.successful) & ~rough.crowded(x, args)
+    after, _ = _settled(x, args)
+    there, row = (x[0], jnp.where(goal.held, goal.plate, x[2])), Found(x, share, tie, jnp.asarray(1.0))
+    now, history = jax.tree.map(lambda a, b: jnp.where(ok, a, b), (there, after), (way.now, way.history))
+    found = jax.tree.map(lambda a, b: a.at[way.used].set(jnp.where(ok, b, a[way.used])), way.found, row)
+    return Way(
+        now,
+        history,
+        found,
+        share=jnp.where(ok, share, way.share),
+        size=jnp.where(ok, 2 * way.size, 0.5 * way.size),
+        level=jnp.where(ok, jnp.maximum(way.level - 1, 0), way.level + 1),
+        used=way.used + ok.astype(way.used.dtype),
+        tries=way.tries + 1,
+        steps=way.steps + solution.stats["steps"],
+        inner=way.inner + solution.stats["inner"],
+        finished=ok & (share >= 1) & (way.level == 0),
+    )
 
 
 def _followed(start, past: History, stage: Stage, system: System, found: Found, method: Incremental):
