@@ -45,7 +45,8 @@ class Walk(eqx.Module):
     failed: Array
 
 
-def finish(walk):
+def finish(walk: Walk) -> Solution:
+    """The `Solution` with the [`Record`][] of a walk: what was not written repeats the last entry."""
     count = jnp.maximum(walk.count, 0)
     written = jnp.arange(walk.times.shape[0]) <= count
     record = Record(
