@@ -31,9 +31,8 @@ def inside(press: Press, carry, before=None) -> tuple[dict, dict]:
 def results(job: Job, dried: Packing, film: Calendered, saved: Mapping, press: Press, carry) -> tuple[dict, dict]:
     """The figures that are printed, and the groups of the run file with `particles`, the arguments of its view."""
     recipe, method = recipe_of(job), methods_of(job).calendering
-    solid, lowest = float(np.sum(recipe.solid_thickness)), method.lowest
     thickness, pressure = np.asarray(film.thickness), np.asarray(film.pressure)
-    porosity = 1 - solid / thickness
+    porosity = 1 - float(np.sum(recipe.solid_thickness)) / thickness
     start, last = inside(press, press.first)[0], inside(press, carry)[1]
     # As the course: from the film at rest on.
     shown = {name: np.concatenate([np.asarray(start[name])[None], rows]) for name, rows in saved["inside"].items()}
@@ -41,55 +40,25 @@ def results(job: Job, dried: Packing, film: Calendered, saved: Mapping, press: P
     loads, fits = _line_loads(job, thickness, pressure, porosity)
     resting = _recovery(job, press, carry)
     figures = {
-        "porosity": porosity.tolist(),
-        "pressure_MPa": (pressure / MPa).tolist(),
-        "thickness_um": (thickness / um).tolist(),
-        "springback_percent": 100 * float(film.springback),
-        "coordination_number": float(film.coordination),
-        "largest_overlap": float(film.overlap),
-        "density_g_cm3": float(recipe.areal_loading) / float(thickness[-1]) * 1e-3,
-        "gap_um": float(film.loaded.box[0]) / um,
-        "line_load_N_per_mm": loads["passes_N_per_mm"][0],
-        "time_in_nip_ms": 1e3 * float(nip_of(job).duration(thickness[method.load], thickness[0])),
-        "friction": float(job["calendering.friction"]),
-        "contact_area_share": float(shown["area"][-1]),
-        "mean_contact_area_um2": float(shown["spot"][-1]) / um**2,
-        "yielded_bridges": float(shown["yielded"][-1]),
-        "broken_bridges": float(shown["broken"][-1]),
+        **_of_the_film(job, film, porosity, loads),
+        **_of_its_inside(shown),
         "through_plane_modulus_GPa": float(moduli.through_plane) / GPa,
         "in_plane_modulus_GPa": float(moduli.in_plane) / GPa,
         **({"springback_after_rest_percent": _grown(film, resting)} if resting else {}),
         **fits,
         "line_load": loads,
         "recovery": resting,
-        "coordination": shown["coordination"].tolist(),
-        "yielded": shown["yielded"].tolist(),
-        "fabric": {
-            "bridges_dried": np.diagonal(shown["bridge_fabric"][0]).tolist(),
-            "at_gap": np.diagonal(shown["fabric"][lowest]).tolist(),
-            "released": np.diagonal(shown["fabric"][-1]).tolist(),
-        },
-        "stress_of_film_at_gap_MPa": (np.asarray(shown["film"][lowest]) / MPa).tolist(),
+        **_by_increment(shown, method.lowest),
         "stress_of_particles_MPa": {
             "at_gap": _distribution(saved["particles"], dried.radii),
             "released": _distribution(last, dried.radii),
         },
     }
+    course = _course(job, film, porosity, loads) | {"inside": shown}
+    course |= {"recovery": resting} if resting else {}
+    course |= {"compaction": fits["compaction_line_load"]} if fits["compaction_line_load"] else {}
     run = {
-        "calendering": {
-            "thickness_m": thickness,
-            "pressure_Pa": pressure,
-            "virial_Pa": np.concatenate([[0.0], np.asarray(film.virial)]),
-            "porosity": porosity,
-            "friction": figures["friction"],
-            "increments": method.load,
-            "release_increments": method.unload,
-            "line_load_N_m": np.asarray(loads["loading_N_per_mm"]) * N_mm,
-            "nip_position_m": np.asarray(loads["position_mm"]) * mm,
-            "inside": shown,
-            **({"recovery": resting} if resting else {}),
-            **({"compaction": fits["compaction_line_load"]} if fits["compaction_line_load"] else {}),
-        },
+        "calendering": course,
         "kpis": {k: v for k, v in figures.items() if isinstance(v, float)},
         "structure": {
             "dried": _arrays(dried),
@@ -99,6 +68,65 @@ def results(job: Job, dried: Packing, film: Calendered, saved: Mapping, press: P
         "particles": _view(film.packing, last),
     }
     return figures, run
+
+
+def _of_the_film(job: Job, film: Calendered, porosity, loads: Mapping) -> dict:
+    """What is seen from outside: course, spring-back, density, the machine's numbers."""
+    thickness = np.asarray(film.thickness)
+    load = methods_of(job).calendering.load
+    return {
+        "porosity": porosity.tolist(),
+        "pressure_MPa": (np.asarray(film.pressure) / MPa).tolist(),
+        "thickness_um": (thickness / um).tolist(),
+        "springback_percent": 100 * float(film.springback),
+        "coordination_number": float(film.coordination),
+        "largest_overlap": float(film.overlap),
+        "density_g_cm3": float(recipe_of(job).areal_loading) / float(thickness[-1]) * 1e-3,
+        "gap_um": float(film.loaded.box[0]) / um,
+        "line_load_N_per_mm": loads["passes_N_per_mm"][0],
+        "time_in_nip_ms": 1e3 * float(nip_of(job).duration(thickness[load], thickness[0])),
+        "friction": float(job["calendering.friction"]),
+    }
+
+
+def _of_its_inside(shown: Mapping) -> dict:
+    """Contacts and bridges after release."""
+    return {
+        "contact_area_share": float(shown["area"][-1]),
+        "mean_contact_area_um2": float(shown["spot"][-1]) / um**2,
+        "yielded_bridges": float(shown["yielded"][-1]),
+        "broken_bridges": float(shown["broken"][-1]),
+    }
+
+
+def _by_increment(shown: Mapping, lowest: int) -> dict:
+    """The course of contacts and bridges, and fabric and stress where they are asked about most."""
+    return {
+        "coordination": shown["coordination"].tolist(),
+        "yielded": shown["yielded"].tolist(),
+        "fabric": {
+            "bridges_dried": np.diagonal(shown["bridge_fabric"][0]).tolist(),
+            "at_gap": np.diagonal(shown["fabric"][lowest]).tolist(),
+            "released": np.diagonal(shown["fabric"][-1]).tolist(),
+        },
+        "stress_of_film_at_gap_MPa": (np.asarray(shown["film"][lowest]) / MPa).tolist(),
+    }
+
+
+def _course(job: Job, film: Calendered, porosity, loads: Mapping) -> dict:
+    """The course of the process in SI units, for the run file."""
+    method = methods_of(job).calendering
+    return {
+        "thickness_m": np.asarray(film.thickness),
+        "pressure_Pa": np.asarray(film.pressure),
+        "virial_Pa": np.concatenate([[0.0], np.asarray(film.virial)]),
+        "porosity": porosity,
+        "friction": float(job["calendering.friction"]),
+        "increments": method.load,
+        "release_increments": method.unload,
+        "line_load_N_m": np.asarray(loads["loading_N_per_mm"]) * N_mm,
+        "nip_position_m": np.asarray(loads["position_mm"]) * mm,
+    }
 
 
 def _recovery(job: Job, press: Press, carry) -> dict | None:
