@@ -51,7 +51,11 @@ for law, name, colour in ((HERTZ, "elastic", "#e69f00"), (PLASTIC, "plastic at 3
 left.set(xlabel="overlap / nm", ylabel="force / mN", title="One contact of NMC, 140 GPa, R* = 2.5 µm")
 left.legend(frameon=False)
 for name, (thickness, pressure), style in (
-    ("elastic spheres, no binder (LAMMPS)", spheres, {"color": "#d55e00", "marker": "o"}),
+    (
+        "elastic spheres, no binder (LAMMPS)",
+        ((1 - POROSITY[0]) / (1 - POROSITY), 1e6 * RELEASED),
+        {"color": "#d55e00", "marker": "o"},
+    ),
     ("NMC with binder, contacts elastic", electrode(HERTZ), {"color": "#e69f00"}),
     ("NMC with binder, contacts plastic", electrode(PLASTIC), {"color": "#0072b2"}),
 ):
