@@ -8,7 +8,6 @@ import numpy as np
 
 from benchmarks.harness import aimed, case, compiled_of, repeated
 from microstructure.sizes import LogNormal, sample, unit_draws
-from solver.numerics.newton_krylov import NewtonKrylov
 from solver.numerics.solution import Result
 from solver.particles.bond import Binder
 from solver.particles.contact import ContactLaw
@@ -22,7 +21,6 @@ from solver.particles.plates import Moving, Plane
 from solver.particles.scene import Scene, grains, rayleigh_time
 from solver.particles.tangential import Mindlin, Restitution
 from solver.process.calender import Calendering, calender
-from solver.process.frictional import Incremental
 from solver.process.settle import settled_film
 
 FRICTION, DENSITY = 0.3, 4650.0
@@ -39,16 +37,15 @@ def film_of(count: int, fraction: float, seed: int = 5):
     return settled_film(jax.random.key(seed + 1), radii, jnp.asarray([thickness, width, width])).value
 
 
-def process(count: int = 1000, load: int = 30, unload: int = 4, repeats: int = 3) -> dict:
+def process(count: int = 1000, load: int = 30, unload: int = 4, repeats: int = 2, step: float = 1e-3) -> dict:
     """From 50 % to 30 % porosity and back to no load, value and gradient.
 
-    On letting go some equilibria have a neighbour about a nanometre away, and the search may find either: a difference
-    then jumps. The gradient is compared with the nearer of the differences to both sides.
+    On letting go some equilibria have a neighbour nanometres away, and the search may find either. The gradient is
+    compared with the difference over a `step` of the gap to both sides, beside which such jumps are small.
     """
     packing = film_of(count, 0.5)
     pairs = candidate_pairs(packing, per_particle=32, spare=1.0)
-    searched = Incremental(NewtonKrylov(tolerance=1e-14, steps=40))
-    method = Calendering(load=load, unload=unload, rough=searched)
+    method = Calendering(load=load, unload=unload)
     rule = Friction(FRICTION, FRICTION)
 
     def thickness(scale):
@@ -56,13 +53,12 @@ def process(count: int = 1000, load: int = 30, unload: int = 4, repeats: int = 3
         solution = calender(packing, pairs, gap, method=method, friction=rule)
         return solution.value.packing.box[0] * 1e6, solution
 
-    at, step = jnp.asarray(1.0), 1e-7
+    at = jnp.asarray(1.0)
     value, row = compiled_of(jax.jit(thickness), at)
     (_, solution), times = repeated(lambda: value(at), repeats)
     both, gradient_row = compiled_of(jax.jit(jax.value_and_grad(thickness, has_aux=True)), at)
     (_, slope), gradient_times = repeated(lambda: both(at), 1)
-    middle = value(at)[0]
-    sides = [float((value(at + h)[0] - middle) / h) for h in (step, -step)]
+    chord = float(value(at + step)[0] - value(at - step)[0]) / (2 * step)
     row |= times | {
         "successful": bool(solution.result == Result.successful),
         "missed": int(solution.stats["missed"]),
@@ -74,7 +70,7 @@ def process(count: int = 1000, load: int = 30, unload: int = 4, repeats: int = 3
         "gradient_cpu_s": gradient_times["cpu_s"],
         "gradient_compile_s": gradient_row["compile_s"],
         "gradient_over_value": gradient_times["cpu_s"] / times["cpu_s"],
-        "accuracy": {"gradient_error": min(abs(float(slope) / side - 1) for side in sides)},
+        "accuracy": {"gradient_error": abs(float(slope) / chord - 1)},
     }
     size = {"particles": count, "pairs": int(pairs.first.shape[0]), "increments": load + unload}
     row = case("particles", f"calendering with friction {count}", size, "float64", **row)

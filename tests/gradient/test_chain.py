@@ -13,6 +13,7 @@ from microstructure.recipe import Recipe
 from solver import pipeline
 from solver.cell.protocol import DFN
 from solver.numerics.march import March
+from solver.particles.friction import Friction
 from solver.particles.neighbours import relative_positions
 from solver.transport.conduct import Conduction
 
@@ -117,18 +118,24 @@ def test_gradient_matches_central_differences_at_a_fixed_contact_network(fixed, 
 
 
 @pytest.mark.slow
-def test_gradient_predicts_five_percent_steps_on_the_mean_of_sixteen_packings(capsys):
-    methods, rows = pipeline.Methods(), []
+@pytest.mark.parametrize(
+    ("friction", "names"),
+    [(None, tuple(VARIABLES)), (Friction(0.3, 0.3), ("gap", "areal_loading", "median_radius"))],
+    ids=["without friction", "with friction"],
+)
+def test_gradient_predicts_five_percent_steps_on_the_mean_of_sixteen_packings(friction, names, capsys):
+    """With friction in the calender, the variables on which it acts; it takes ten times as long."""
+    methods, rows = pipeline.Methods(friction=friction), []
     for seed in range(16):
         reference = sample(seed, OPEN)
         connected = pipeline.connections(recipe(OPEN), reference, methods)
         gradient = slopes(reference, connected, methods, OPEN)[1]
-        found = {name: difference(name, 0.05, reference, connected, methods, OPEN) for name in VARIABLES}
-        rows.append([(gradient[name], found[name]) for name in VARIABLES])
+        found = {name: difference(name, 0.05, reference, connected, methods, OPEN) for name in names}
+        rows.append([(gradient[name], found[name]) for name in names])
         with capsys.disabled():
-            print(seed, " ".join(f"{name} {gradient[name]:.2f}/{found[name]:.2f}" for name in VARIABLES), flush=True)
+            print(seed, " ".join(f"{name} {gradient[name]:.2f}/{found[name]:.2f}" for name in names), flush=True)
     table = np.asarray(rows)
-    for k, name in enumerate(VARIABLES):
+    for k, name in enumerate(names):
         slope, found = table[:, k].mean(axis=0)
         error = np.std(table[:, k, 0] - table[:, k, 1], ddof=1) / 4
         assert slope * found > 0, name

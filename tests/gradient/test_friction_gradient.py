@@ -40,8 +40,9 @@ def film():
     return settled(5, 6)
 
 
-def design(v, packing, steps=40):
-    """Film, gap, law, binder, method and friction at the scales `v` of the named variables; `steps` of each search.
+def design(v, packing, steps=40, tolerance=1e-14):
+    """Film, gap, law, binder, method and friction at the scales `v` of the named variables; `steps` and `tolerance` of
+    each search.
 
     Positions move by a micrometre for each unit: one particle slantwise, or all at random.
     """
@@ -54,7 +55,7 @@ def design(v, packing, steps=40):
     shape = {"radius": 0.7 * wide, "length": 0.5 * long, "confinement": confinement, "hardening": 0.1 * hardening}
     binder = Binder(2e9 * stiffness, strength=50e6 * strength, **shape)
     # What is left of the forces moves what only ties hold, so little must be left for differences of 1e-7.
-    searched = Incremental(NewtonKrylov(tolerance=1e-14, steps=jnp.asarray(steps)))
+    searched = Incremental(NewtonKrylov(tolerance=tolerance, steps=jnp.asarray(steps)))
     method = Calendering(release=2e7 * release, load=4, unload=2, trust=True, rough=searched)
     film = Packing(packing.positions + moved, radii, packing.box)
     return film, 27e-6 * gap, law, binder, method, Friction(0.3 * rough, 0.3 * wall)
@@ -73,9 +74,9 @@ def numbers(value):
 jitted = eqx.filter_jit(calender)
 
 
-def evaluate(v, packing, pairs, steps=40):
+def evaluate(v, packing, pairs, steps=40, tolerance=1e-14):
     """The same compiled function as in the physics of calendering with friction."""
-    film, gap, *rest = design(v, packing, steps)
+    film, gap, *rest = design(v, packing, steps, tolerance)
     solution = jitted(film, pairs, gap, *rest)
     return np.asarray(numbers(solution.value)), solution
 
@@ -173,7 +174,7 @@ def slopes_and_differences(film):
     found = np.zeros((2, 3, len(MEANT)))
     for k, name in enumerate(MEANT):
         e = 0.05 * jnp.zeros(len(NAMES)).at[NAMES.index(name)].set(1.0)
-        high, low = (evaluate(ONES + s * e, *film) for s in (1, -1))
+        high, low = (evaluate(ONES + s * e, *film, tolerance=1e-12) for s in (1, -1))
         if not all(bool(end[1].result == Result.successful) for end in (high, low)):
             return None
         found[1, :, k] = (high[0] - low[0])[:3] / 0.1
