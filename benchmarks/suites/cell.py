@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import against, aimed, ask_peer, case, timed
+from solver.cell.discretise import Mesh
 from solver.cell.library import chen2020, marquis2019
-from solver.cell.porous import Mesh
 from solver.cell.protocol import DFN, discharge
 from solver.numerics.march import March
 

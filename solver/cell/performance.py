@@ -57,7 +57,11 @@ def stack(cell: Cell, densities: Densities | None = None) -> Stack:
     thickness = separator.thickness
     for layer, active in ((cell.negative, d.negative_active), (cell.positive, d.positive_active)):
         if isinstance(layer, Electrode):
-            mass = mass + coating_mass(layer, active, d.inactive) + layer.thickness * layer.porosity * d.electrolyte
+            mass = (
+                mass
+                + coating_mass(layer, active, d.inactive)
+                + layer.thickness * jnp.mean(layer.porosity) * d.electrolyte
+            )
             thickness = thickness + layer.thickness
     foils = 0.5 * (d.negative_foil * d.negative_foil_thickness + d.positive_foil * d.positive_foil_thickness)
     thickness = thickness + 0.5 * (d.negative_foil_thickness + d.positive_foil_thickness)
@@ -66,8 +70,9 @@ def stack(cell: Cell, densities: Densities | None = None) -> Stack:
 
 def coating_mass(electrode: Electrode, active_density, inactive_density) -> Array:
     """Dry mass per area of a coating, kg/m2; what is neither active nor pore is carbon and binder."""
-    inactive = jnp.maximum(1.0 - electrode.porosity - electrode.active_fraction, 0.0)
-    solid = electrode.active_fraction * active_density + inactive * inactive_density
+    active = sum(jnp.mean(kind.active_fraction) for kind in electrode.classes)
+    inactive = jnp.maximum(1.0 - jnp.mean(electrode.porosity) - active, 0.0)
+    solid = active * active_density + inactive * inactive_density
     return electrode.thickness * solid
 
 

@@ -22,7 +22,8 @@ class _Adjoint(eqx.Module):
     multipliers: Array
     state_bars: Array
     observed_bars: Array
-    level: Array
+    gap_bar: Array
+    horizon: Array
     side: tuple
 
 
@@ -44,14 +45,16 @@ def sweep(walk, cotangents, system, method):
     k = method.order
     given = _filled(cotangents, walk)
     beyond = jnp.arange(walk.times.shape[0]) >= walk.count
-    last_observed = jnp.sum(jnp.where(beyond, given.observed, 0.0))
+    last_observed = jnp.sum(
+        jnp.where(beyond.reshape(-1, *[1] * (given.observed.ndim - 1)), given.observed, 0.0), axis=0
+    )
     end_time = jnp.sum(jnp.where(beyond, given.time, 0.0))
 
-    def transposed_step(index, y_bar, v_bar, w_bar):
+    def transposed_step(index, y_bar, v_bar, g_bar, w_bar):
         time, times, states, w = _step_inputs(walk, index, k)
         (past, gamma), to_past = jax.vjp(lambda time, states: bdf.past(time, times, states, index), time, states)
-        _, explicit = jax.vjp(lambda w: (system.state(w, past, gamma), system.observe(w)), w)
-        multiplier = -system.solve_transposed(w, past, gamma, w_bar + explicit((y_bar, v_bar))[0])
+        _, explicit = jax.vjp(lambda w: (system.state(w, past, gamma), system.observe(w), system.gap(w)), w)
+        multiplier = -system.solve_transposed(w, past, gamma, w_bar + explicit((y_bar, v_bar, g_bar))[0])
         _, pullback = jax.vjp(lambda p, g: (system.residual(w, p, g), system.state(w, p, g)), past, gamma)
         return multiplier, *to_past(pullback((multiplier, y_bar)))
 
@@ -59,9 +62,11 @@ def sweep(walk, cotangents, system, method):
         index, side = adjoint.index, adjoint.on_side
         at_end = (index == walk.count) & ~side
         y_bar = jnp.where(side, 0.0, adjoint.states[0])
-        v_bar = jnp.where(side, 1.0, jnp.where(at_end, last_observed, given.observed[index]))
-        found = transposed_step(index, y_bar, v_bar, jnp.where(at_end, given.unknowns, 0.0))
+        v_bar = jnp.where(side, 0.0, jnp.where(at_end, last_observed, given.observed[index]))
+        g_bar = jnp.where(side, 1.0, 0.0)
+        found = transposed_step(index, y_bar, v_bar, g_bar, jnp.where(at_end, given.unknowns, 0.0))
         event = at_end & walk.reached & (index > 0)
+        free = at_end & ~walk.reached
         slope = jnp.where(event, adjoint.side[1], 1.0)
         weight = jnp.where(event, (end_time + found[1]) / slope, 0.0)
         multiplier, _, states_bar = jax.tree.map(lambda a, b: a - weight * b, found, adjoint.side)
@@ -73,8 +78,9 @@ def sweep(walk, cotangents, system, method):
             states=jnp.where(side, adjoint.states, towards),
             multipliers=adjoint.multipliers.at[index].set(multiplier),
             state_bars=adjoint.state_bars.at[index].set(y_bar),
-            observed_bars=adjoint.observed_bars.at[index].set(v_bar - weight),
-            level=adjoint.level + weight,
+            observed_bars=adjoint.observed_bars.at[index].set(v_bar),
+            gap_bar=adjoint.gap_bar - weight,
+            horizon=adjoint.horizon + jnp.where(free, end_time + found[1], 0.0),
             side=jax.tree.map(lambda a, b: jnp.where(side, b, a), adjoint.side, found),
         )
 
@@ -82,10 +88,10 @@ def sweep(walk, cotangents, system, method):
     zero, count = jnp.zeros_like(walk.step), jnp.maximum(walk.count, 0)
     adjoint = _Adjoint(
         count, walk.reached & (count > 0), states, jnp.zeros_like(walk.unknowns), jnp.zeros_like(walk.states),
-        jnp.zeros_like(walk.observed), zero, (jnp.zeros_like(walk.unknowns[0]), zero, jnp.zeros_like(states)),
+        jnp.zeros_like(walk.observed), zero, zero, (jnp.zeros_like(walk.unknowns[0]), zero, jnp.zeros_like(states)),
     )  # fmt: skip
     adjoint = lax.while_loop(lambda adjoint: adjoint.index >= 0, visit, adjoint)
-    return _parameter_cotangents(system, walk, adjoint, k), jnp.sum(adjoint.states, axis=0), adjoint.level
+    return _parameter_cotangents(system, walk, adjoint, k), jnp.sum(adjoint.states, axis=0), adjoint.horizon
 
 
 def _parameter_cotangents(system, walk, adjoint, order):
@@ -100,12 +106,13 @@ def _parameter_cotangents(system, walk, adjoint, order):
         return (
             jnp.sum(multiplier * system.residual(w, past, gamma))
             + jnp.sum(y_bar * system.state(w, past, gamma))
-            + v_bar * system.observe(w)
+            + jnp.sum(v_bar * system.observe(w))
         )
 
     def total(params):
         rows = (index, adjoint.multipliers, adjoint.state_bars, adjoint.observed_bars)
-        return jnp.sum(jax.vmap(step, in_axes=(None, 0, 0, 0, 0))(params, *rows))
+        at_the_end = adjoint.gap_bar * eqx.combine(params, static).gap(walk.unknowns[jnp.maximum(walk.count, 0)])
+        return at_the_end + jnp.sum(jax.vmap(step, in_axes=(None, 0, 0, 0, 0))(params, *rows))
 
     return jax.grad(total)(params)
 

@@ -12,8 +12,8 @@ from .solution import Result, Solution
 class Record(eqx.Module):
     """The march step by step; entries after `steps` repeat the last one.
 
-    **Arguments:** `time`, shape (n + 1,); `observed`, shape (n + 1,); `state` and `unknowns` at the end; `steps`;
-    `reached`, whether it ended at the event.
+    **Arguments:** `time`, shape (n + 1,); `observed`, shape (n + 1,) or (n + 1, m); `state` and `unknowns` at the
+    end; `steps`; `reached`, whether it ended at the event.
     """
 
     time: Array
@@ -51,7 +51,7 @@ def finish(walk: Walk) -> Solution:
     written = jnp.arange(walk.times.shape[0]) <= count
     record = Record(
         jnp.where(written, walk.times, walk.times[count]),
-        jnp.where(written, walk.observed, walk.observed[count]),
+        jnp.where(written.reshape(-1, *[1] * (walk.observed.ndim - 1)), walk.observed, walk.observed[count]),
         walk.states[count],
         walk.unknowns[count],
         count,
@@ -65,17 +65,17 @@ def finish(walk: Walk) -> Solution:
     return Solution(record, result, {"trials": walk.trials, "newton": walk.newton, "steps": count})
 
 
-def walk_forward(inputs, guess, sign, horizon, method):
+def walk_forward(inputs, guess, method):
     """The forward march. Trial -1 finds the consistent start, by the same code as every step, with gamma = 0."""
-    _, start, _ = inputs
-    zero = jnp.zeros_like(horizon)
+    system, start, horizon = inputs
+    zero, unseen = jnp.zeros_like(horizon), jnp.zeros_like(system.observe(guess))
 
     def buffer(x):
         return jnp.zeros((method.max_steps + 1, *jnp.shape(x)), horizon.dtype).at[0].set(x)
 
     false = jnp.asarray(False)
     walk = Walk(
-        times=buffer(zero), states=buffer(start), unknowns=buffer(guess), observed=buffer(zero),
+        times=buffer(zero), states=buffer(start), unknowns=buffer(guess), observed=buffer(unseen),
         count=jnp.asarray(-1), trials=jnp.asarray(0), newton=jnp.asarray(0), step=method.first_step * horizon,
         low=zero, low_gap=zero, high=zero, high_gap=zero, bracketed=false, finished=false, reached=false, failed=false,
     )  # fmt: skip
@@ -84,19 +84,17 @@ def walk_forward(inputs, guess, sign, horizon, method):
     def keep_going(walk):
         return ~walk.finished & ~walk.failed & (walk.count < method.max_steps) & (walk.trials < limit)
 
-    return lax.while_loop(keep_going, lambda walk: _attempt(walk, inputs, sign, horizon, method), walk)
+    return lax.while_loop(keep_going, lambda walk: _attempt(walk, system, horizon, method), walk)
 
 
-def _attempt(walk, inputs, sign, horizon, method):
+def _attempt(walk, system, horizon, method):
     """One trial step: reject it, use it to close in on the event, or accept it."""
-    system, _, level = inputs
     time, past, gamma, predicted, last = _propose(walk, horizon, method)
     begun, k = walk.count >= 0, method.order
     step = time - walk.times[jnp.maximum(walk.count, 0)]
     solution = system.solve(predicted, past, gamma)
     w = solution.value
-    observed = system.observe(w)
-    gap = sign * (observed - level)
+    observed, gap = system.observe(w), system.gap(w)
     solved = (solution.result == Result.successful) & jnp.isfinite(gap)
 
     earliest = walk.times[jnp.maximum(walk.count - k, 0)]
@@ -107,7 +105,7 @@ def _attempt(walk, inputs, sign, horizon, method):
     replay = method.schedule is not None
     rejected = ~solved | ((ratio > 6.0) & ~walk.bracketed & (not replay))
     crossing = begun & ~rejected & (gap < 0)
-    small = jnp.abs(gap) <= 1e-11 * jnp.maximum(jnp.abs(level), 1.0)
+    small = jnp.abs(gap) <= 2e-11
     tight = walk.bracketed & ((walk.high - walk.low) <= 1e-13 * (time + walk.high))
     landed = jnp.where(begun, (~rejected & small) | (tight & solved), ~rejected & (gap <= 0))
     accepted = landed | (~rejected & ~crossing & ~walk.bracketed)

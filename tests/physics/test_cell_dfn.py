@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from microstructure.units import Ah, Wh, faraday
+from solver.cell.discretise import build, rest
 from solver.cell.library import marquis2019
-from solver.cell.porous import build, rest
 from solver.cell.protocol import DFN, Stop, charge, discharge
 from solver.electrochemistry.intercalation import sphere_profile
 from solver.numerics.solution import Result
@@ -71,7 +71,7 @@ def test_lithium_and_charge_are_conserved(run, cell):
     system = build(cell, current, DFN().mesh)
     salt = float(jnp.sum(system.storage * value.final.concentration))
     assert salt == pytest.approx(float(jnp.sum(system.storage) * cell.electrolyte.initial_concentration), rel=1e-11)
-    for nodes, reaction, sign in zip(system.electrodes, value.final.reaction, (1.0, -1.0), strict=True):
+    for nodes, reaction, sign in zip(system.particles, value.final.reaction, (1.0, -1.0), strict=True):
         assert float(jnp.sum(nodes.area * reaction)) == pytest.approx(sign * float(current), rel=1e-9)
 
 
