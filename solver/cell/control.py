@@ -61,26 +61,27 @@ def current_table(times, values) -> Control:
     return Control(1.0, 0.0, 0.0, 0.0, values, times)
 
 
-OBSERVED = ("voltage", "current", "temperature", "plating", "charge")
+OBSERVED = ("voltage", "current", "temperature", "plating", "charge", "drawn")
+_COUNT = len(OBSERVED)
 
 
 class Limits(eqx.Module):
     """What ends a step: each of `OBSERVED` below `lower` or above `upper`, infinite where it is no end.
 
     Voltage, V; magnitude of the current, A/m2; temperature, K; plating potential, V; magnitude of the charge passed in
-    the step, C/m2. Shapes (5,).
+    the step, C/m2; charge drawn since the start of the protocol, C/m2, less what was put in. Shapes (6,).
     """
 
-    lower: Float[Array, " 5"] = eqx.field(converter=real, default_factory=lambda: jnp.full(5, -jnp.inf))
-    upper: Float[Array, " 5"] = eqx.field(converter=real, default_factory=lambda: jnp.full(5, jnp.inf))
+    lower: Float[Array, " 6"] = eqx.field(converter=real, default_factory=lambda: jnp.full(_COUNT, -jnp.inf))
+    upper: Float[Array, " 6"] = eqx.field(converter=real, default_factory=lambda: jnp.full(_COUNT, jnp.inf))
 
     def gaps(self, observed: Array) -> Array:
-        """How far each is from its end, over the end where that is above 1, shape (10,); 1e3 where there is none."""
+        """How far each is from its end, over the end where that is above 1, shape (12,); 1e3 where there is none."""
         limits = jnp.concatenate([self.lower, self.upper])
         ends = jnp.isfinite(limits)
         safe = jnp.where(ends, limits, 1.0)
         twice = jnp.concatenate([observed, observed])
-        sign = jnp.asarray([1.0] * 5 + [-1.0] * 5)
+        sign = jnp.asarray([1.0] * _COUNT + [-1.0] * _COUNT)
         return jnp.where(ends, sign * (jnp.where(ends, twice, 0.0) - safe) / jnp.maximum(jnp.abs(safe), 1.0), 1e3)
 
 

@@ -139,8 +139,8 @@ def _run(cell, current, sign, level, method, state_of_charge, duration):
         inside = system.porous_state(record.state), system.parts(record.unknowns)[0]
     value = Discharge(
         time=record.time, voltage=voltage, temperature=temperature, current_density=current, capacity=current * end,
-        energy=current * _integral(record.time, voltage), end_time=end, stop=stop,
-        final=_fields(cell, porous, *inside, method.mesh),
+        energy=current * integral(record.time, voltage), end_time=end, stop=stop,
+        final=fields(cell, porous, *inside, method.mesh),
     )  # fmt: skip
     return Solution(value, solution.result, solution.stats)
 
@@ -150,11 +150,11 @@ def _loaded(cell, porous, start, guess, sign, level):
     if cell.thermal is None:
         return Galvanostatic(porous, level, jnp.asarray(sign)), start, guess
     ends = limits(voltage=(level, None) if sign > 0 else (None, level))
-    system = Terminal(porous, constant_current(porous.current), ends, cell.thermal)
+    system = Terminal(porous, constant_current(porous.current), ends, cell.thermal, jnp.zeros(()))
     return system, *system.begin(start, guess, porous.current)
 
 
-def _integral(time, value):
+def integral(time, value):
     """The integral of a record: trapezoids, corrected by the parabola through the step before."""
     step = time[1:] - time[:-1]
     moving = step > 0
@@ -164,7 +164,7 @@ def _integral(time, value):
     return jnp.sum(0.5 * step * (value[1:] + value[:-1])) - jnp.sum(step[1:] ** 3 * bend) / 6.0
 
 
-def _fields(cell: Cell, porous: PorousCell, y: Array, w: Array, mesh: Mesh) -> Fields:
+def fields(cell: Cell, porous: PorousCell, y: Array, w: Array, mesh: Mesh) -> Fields:
     c, _, reaction = porous.unknowns(w)
     amplitudes = porous.amplitudes(y)
     width = widths(cell, mesh)

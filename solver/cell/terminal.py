@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from ..numerics.march import System
 from ..numerics.root import newton
@@ -19,6 +19,7 @@ class Terminal(System):
     Unknowns W: w of the porous electrode, the charge q, the current I and, with `thermal`, the temperature T. State Y:
     y of the porous electrode, the time t since the start of the step, the charge q and, with `thermal`, T. Recorded
     are voltage, current, temperature, plating potential (0 where the negative electrode is lithium) and charge.
+    `before` is the charge drawn before this step, C/m2.
 
     Newton's correction borders that of the porous electrode by the rows and columns of I and T.
     """
@@ -27,6 +28,7 @@ class Terminal(System):
     control: Control
     limits: Limits
     thermal: Thermal | None
+    before: Float[Array, ""]
 
     # --- layout -----------------------------------------------------------------------------------------------------
 
@@ -50,10 +52,9 @@ class Terminal(System):
         zero = jnp.zeros(1)
         return jnp.concatenate([y, zero, zero, *warm]), jnp.concatenate([w, zero, current[None], *warm])
 
-    def again(self, state: Array, unknowns: Array) -> tuple[Array, Array]:
-        """The same with time and charge at zero: the start of a further step."""
-        at = state.shape[0] - self.border - 1
-        return state.at[at : at + 2].set(0.0), unknowns.at[-self.border - 1].set(0.0)
+    def again(self, state: Array) -> Array:
+        """The state with the time at zero: the start of a further step."""
+        return state.at[state.shape[0] - self.border - 1].set(0.0)
 
     def porous_state(self, state: Array) -> Array:
         """y of the porous electrode."""
@@ -94,8 +95,9 @@ class Terminal(System):
 
     def gaps(self, unknowns):
         """[`Limits.gaps`][] at the unknowns."""
-        voltage, current, temperature, plating, charge = self.observe(unknowns)
-        return self.limits.gaps(jnp.stack([voltage, jnp.abs(current), temperature, plating, jnp.abs(charge)]))
+        voltage, current, temperature, plating, drawn = self.observe(unknowns)
+        passed = jnp.abs(drawn - self.before)
+        return self.limits.gaps(jnp.stack([voltage, jnp.abs(current), temperature, plating, passed, drawn]))
 
     def gap(self, unknowns):
         return jnp.min(self.gaps(unknowns))

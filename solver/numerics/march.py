@@ -3,6 +3,7 @@
 import abc
 
 import equinox as eqx
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -53,12 +54,14 @@ class March(eqx.Module):
 
     **Arguments:** `tolerance`, local error a step in the units of [`System.distance`][]; `order`, 1, 2 or 3;
     `max_steps`, length of the record; `first_step`, as a share of the horizon; `growth`, largest ratio of two steps;
+    `longest`, step, s;
     `schedule`, times to step to, shape (max_steps + 1,), instead of choosing them: a replay of an earlier record.
     """
 
     tolerance: Float[Array, ""] = eqx.field(converter=real, default=3e-4)
     first_step: Float[Array, ""] = eqx.field(converter=real, default=1e-6)
     growth: Float[Array, ""] = eqx.field(converter=real, default=2.0)
+    longest: Float[Array, ""] = eqx.field(converter=real, default=jnp.inf)
     schedule: Float[Array, " n"] | None = None
     order: int = eqx.field(static=True, default=2)
     max_steps: int = eqx.field(static=True, default=250)

@@ -138,7 +138,7 @@ def _propose(walk, horizon, method):
     begun, k = walk.count >= 0, method.order
     count = jnp.maximum(walk.count, 0)
     now = walk.times[count]
-    wish = walk.step
+    wish = jnp.minimum(walk.step, method.longest)
     if method.schedule is not None:
         wish = jnp.where(walk.bracketed, walk.step, method.schedule[count + 1] - now)
     last = wish >= (horizon - now) * (1 - 1e-9)
