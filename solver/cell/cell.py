@@ -225,3 +225,10 @@ def full_at_upper_cutoff(cell: Cell, reach: float = 0.1) -> Cell:
     ends = lax.stop_gradient(jax.jit(lambda: lax.fori_loop(0, 60, halve, (-reach * capacity, reach * capacity)))())
     full = moved(0.5 * (ends[0] + ends[1]), cell.negative, cell.positive)
     return eqx.tree_at(lambda c: (c.negative.stoichiometry_full, c.positive.stoichiometry_full), cell, full)
+
+
+def warmed(cell: Cell, thermal: Thermal) -> Cell:
+    """`cell` with a thermal model, at its ambient temperature."""
+    return eqx.tree_at(
+        lambda c: (c.thermal, c.temperature), cell, (thermal, thermal.ambient), is_leaf=lambda x: x is None
+    )
