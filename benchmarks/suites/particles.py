@@ -75,11 +75,11 @@ def reference_start(count: int) -> tuple[Packing, float]:
     return Packing(positions * UM, radii * UM, np.asarray([height, width, width]) * UM), height * UM
 
 
-def scene_of(packing: Packing, law: Contact, velocity: float, skin: float) -> Scene:
-    """The reference job with its plate moving at `velocity`, m/s."""
+def scene_of(packing: Packing, law: Contact, velocity: float, skin: float, rigid: bool = False) -> Scene:
+    """The reference job with its plate moving at `velocity`, m/s; its walls of the particles' material, as LAMMPS'
+    `granular` has them, or `rigid`."""
     body = grains(packing.radii, MODULUS, POISSON, DENSITY)
-    # Walls of the particles' material, as LAMMPS has them.
-    same = {"compliance": body.compliance[0], "shear": body.shear[0]}
+    same = {} if rigid else {"compliance": body.compliance[0], "shear": body.shear[0]}
     walls = (Plane(**same), Plane(Moving(velocity), above=True, **same))
     return Scene(body, packing.box[1:], STEP, walls, law, law, skin=skin)
 

@@ -25,6 +25,7 @@ CONTACTS = {
     "F": (1.85, 2.14, 2.97, 3.95, 4.73, 5.41, 5.96, 6.39, 6.74, 7.06),
 }
 RECOVERY = {"G": 12.3, "H": 11.9, "F": 7.7}  # % of thickness at 1 % of the largest pressure
+RIGID = {"G": False, "H": True, "F": False}  # walls: those of `gran/hertz/history` are given their own stiffness
 HIGH, LOW, SPREAD, POINTS = 0.05, 0.15, 0.1, 1.0  # pressure above 20 MPa and from 2 to 20; contacts; recovery
 
 
@@ -68,15 +69,18 @@ def compressed(law: str, count: int, fast: float = -10.0, chunk: int = 719) -> n
     packing, height = reference_start(count)
     solid = float(4 / 3 * np.pi * np.sum(np.asarray(packing.radii) ** 3) / np.prod(packing.box[1:]))
     step = 1.5e-9
-    scene = scene_of(packing, LAWS[law], fast, 4 * UM)
-    now = start(scene, packing, np.asarray([0.0, height]))
-    now = _moved(scene, now, round((height - solid / 0.56) / (abs(fast) * step)), 2000)[0]
-    now, _ = _moved(scene_of(packing, LAWS[law], 0.0, 2 * UM), now, 2000, 2000)
+
+    def scene(velocity, skin):
+        return scene_of(packing, LAWS[law], velocity, skin, RIGID[law])
+
+    now = start(scene(fast, 4 * UM), packing, np.asarray([0.0, height]))
+    now = _moved(scene(fast, 4 * UM), now, round((height - solid / 0.56) / (abs(fast) * step)), 2000)[0]
+    now, _ = _moved(scene(0.0, 2 * UM), now, 2000, 2000)
     left = round((float(now.state.walls.height[1]) - solid / 0.70) / step)
-    now, rows = _moved(scene_of(packing, LAWS[law], -1.0, 0.6 * UM), now, left, chunk, solid)
-    scene, most = scene_of(packing, LAWS[law], 1.0, 0.6 * UM), rows[-1][2]
+    now, rows = _moved(scene(-1.0, 0.6 * UM), now, left, chunk, solid)
+    most = rows[-1][2]
     while rows[-1][2] > 0.005 * most:
-        now, more = _moved(scene, now, 400, 400, solid)
+        now, more = _moved(scene(1.0, 0.6 * UM), now, 400, 400, solid)
         rows += more
     return np.asarray(rows)
 
