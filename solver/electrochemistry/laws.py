@@ -91,7 +91,7 @@ _FUNCTIONS = {"exp": jnp.exp, "tanh": jnp.tanh, "cosh": jnp.cosh, "sinh": jnp.si
 class Expression(Law):
     """A formula given as a tree of tuples, ("+", left, right), ("exp", argument), ("x",) or ("number", value).
 
-    The tree is data, so a formula from a file is never executed as code; `microstructure.exchange.bpx` makes it.
+    The tree is data, so a formula from a file is never executed as code; `microstructure.exchange.formula` makes it.
     """
 
     tree: tuple = eqx.field(static=True)

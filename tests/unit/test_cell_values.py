@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from microstructure.exchange.bpx import parse_formula
+from microstructure.exchange.formula import parse_formula
 from microstructure.units import Ah
 from solver.cell.cell import balanced_negative, open_circuit_voltage, stoichiometry_at, theoretical_capacity
 from solver.cell.library import chen2020, marquis2019
