@@ -34,12 +34,12 @@ class BpxCell:
     """What a BPX file says, in SI units.
 
     `cell`, `electrolyte`, `separator` and those of the electrodes map the names of the standard, units included, to
-    numbers, formulas and tables (`formula.Formula`, `formula.Points`), or `None` for an optional field that is absent; a
-    section that is absent is `None`, as an SPM file has neither electrolyte nor separator. `user_defined` holds numbers,
-    formulas, tables, nested mappings of them, and text under "description". `state_of_charge` is the initial one, or
-    `None`: then the cell starts at its stoichiometry limits. `temperature` (K) and `concentration` (mol/m3) are those at
-    the start, `ambient_temperature` (K) and `heat_transfer_coefficient` (W/m2/K, or `None`) those of the surroundings.
-    `validation` maps names to measured curves, field to list. `notes` are remarks for the user.
+    numbers, formulas and tables (`formula.Formula`, `formula.Points`), or `None` for an optional field that is absent.
+    A section that is absent is `None`, as an SPM file has neither electrolyte nor separator. `user_defined` holds
+    numbers, formulas, tables, nested mappings of them, and text under "description". `state_of_charge` is the initial
+    one, or `None`: then the cell starts at its stoichiometry limits. `temperature` (K) and `concentration` (mol/m3) are
+    those at the start, `ambient_temperature` (K) and `heat_transfer_coefficient` (W/m2/K, or `None`) those of the
+    surroundings. `validation` maps names to measured curves, field to list. `notes` are remarks for the user.
     """
 
     title: str
