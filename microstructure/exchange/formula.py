@@ -88,7 +88,8 @@ def _written(node) -> tuple[str, int]:
         value = float(rest[0])
         if not math.isfinite(value):
             raise ValueError(f"A formula cannot hold the number {value}.")
-        return repr(value), _ATOM if math.copysign(1.0, value) > 0 else _NEGATIVE
+        text = str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+        return text, _NEGATIVE if text.startswith("-") else _ATOM
     if head in _FUNCTIONS:
         return f"{head}({_written(rest[0])[0]})", _ATOM
     if head == "sqrt":

@@ -121,6 +121,7 @@ def _electrode(electrode, electrolyte, reference, charged):
         "Reaction rate constant activation energy [J.mol-1]": kinetics.activation_energy,
     }
     particle = {name: float(value) for name, value in particle.items()}
+    particle["Entropic change coefficient [V.K-1]"] = 0.0  # as the isothermal cell has it; PyBaMM runs nothing without
     particle["OCP [V]"] = law_of_bpx(material.open_circuit_potential, 0.0, 1.0)
     return BpxElectrode({name: float(value) for name, value in layer.items()}, {"": particle})
 
