@@ -101,8 +101,6 @@ def parse_bpx(data: dict, name: str = "cell") -> BpxCell:
 
     **Raises:** `ValueError` with one sentence a line.
     """
-    import bpx  # heavy, and needed only here
-
     if not isinstance(data, dict) or not isinstance(data.get("Header"), dict):
         raise ValueError(f"The file `{name}` is no valid BPX: it lacks the section `Header`.")
     if not isinstance(data.get("Parameterisation"), dict):
@@ -111,7 +109,7 @@ def parse_bpx(data: dict, name: str = "cell") -> BpxCell:
     legacy = major == 0
     if legacy:
         _check_legacy(data, name)
-        data = bpx.convert_v0_to_v1(data)
+        data = bpx_fields.standard().convert_v0_to_v1(data)
     found = bpx_fields.checked(data, name)
     start, around = found["initial"], found["thermal"]
     reference = found["cell"].get("Reference temperature [K]") or 298.15

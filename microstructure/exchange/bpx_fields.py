@@ -6,6 +6,7 @@ Which fields there are and which must be given is asked of the `bpx` package; wh
 import difflib
 import math
 import typing
+import warnings
 
 from microstructure.exchange.formula import Formula, Points, parse_formula
 
@@ -53,6 +54,14 @@ _SECTIONS = {  # our name, that of the standard, which models need it
 _USER = "User-defined"
 
 
+def standard():
+    """The `bpx` package; it is heavy, needed only for files, and complains about its own parser as it is imported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import bpx
+    return bpx
+
+
 def major_version(version, name: str) -> int:
     """The major version of a `Header / BPX` field, 0 or 1."""
     try:
@@ -72,8 +81,7 @@ def checked(data: dict, name: str) -> dict:
     **Returns:** `header`, `cell`, `electrolyte`, `separator`, `initial`, `thermal`, `user_defined`, `validation`,
     `degradation` as mappings by the standard's names, and `negative` and `positive` with `layer` and `particles`.
     """
-    from bpx import schema
-
+    schema = standard().schema
     check = _Check(name)
     found = {"header": check.header(data["Header"])}
     parts, model = data["Parameterisation"], found["header"]["Model"]
@@ -133,14 +141,12 @@ def function(value, what: str) -> float | Formula | Points:
 
 
 def _formula(text, what):
-    from bpx import Function
-
     try:
         tree = parse_formula(text)
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
     try:
-        Function.validate(text)  # the grammar of the standard; it parses and does not run
+        standard().Function.validate(text)  # the grammar of the standard; it parses and does not run
     except Exception as error:  # of whatever kind the grammar's library raises
         raise ValueError(f"{what}: The formula `{_shown(text)}` is not in the grammar of BPX.") from error
     return tree[1] if tree[0] == "number" else Formula(tree)

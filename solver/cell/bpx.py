@@ -114,7 +114,7 @@ def _electrolyte(source, reference):
         )
     laws = {}
     for name, field in (("diffusivity", "Diffusivity [m2.s-1]"), ("conductivity", "Conductivity [S.m-1]")):
-        laws[name] = _law(values[field])
+        laws[name] = law_from_bpx(values[field])
         around = source.concentration * np.linspace(0.5, 1.5, 21)  # what a discharge visits; beyond it fits may fail
         _require_positive(laws[name](around), f"Field `{title} / {field}` of `{source.name}`", "concentrations", around)
     return Electrolyte(
@@ -162,7 +162,7 @@ def _class(source, side, name, values, reference):
             f"Field `{title} / Diffusivity [m2.s-1]` of `{source.name}` varies with stoichiometry; a constant one is "
             "needed."
         )
-    potential = _law(values["OCP [V]"])
+    potential = law_from_bpx(values["OCP [V]"])
     window = np.linspace(min(ends), max(ends), 101)
     found = np.asarray(potential(jnp.asarray(window)))
     if not np.all(np.isfinite(found)):
@@ -213,7 +213,7 @@ def _filled(cell, source):
         stoichiometry = float(getattr(filled, side).stoichiometry_full)
         if not 0.0 <= stoichiometry <= 1.0:
             raise ValueError(
-                f"The {side} electrode of `{source.name}` would need a stoichiometry of {stoichiometry:.4g} for the "
+                f"The {side} electrode of `{source.name}` would need a stoichiometry of {stoichiometry:.6g} for the "
                 f"`Upper voltage cut-off [V]` at rest, {float(cell.upper_cutoff):g} V, but it must lie between 0 and 1."
             )
     voltage = float(open_circuit_voltage(filled))
@@ -226,7 +226,8 @@ def _filled(cell, source):
     return filled
 
 
-def _law(value) -> Law:
+def law_from_bpx(value: float | Formula | Points) -> Law:
+    """The law that a number, formula or table of a BPX file means."""
     if isinstance(value, Formula):
         return Expression(value.tree)
     if isinstance(value, Points):
