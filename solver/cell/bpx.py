@@ -12,7 +12,7 @@ from ..electrochemistry.electrolyte import Electrolyte
 from ..electrochemistry.intercalation import Intercalation
 from ..electrochemistry.kinetics import InsertionKinetics
 from ..electrochemistry.laws import Constant, Expression, Law, Table
-from .cell import Cell, Electrode, Separator, full_at_upper_cutoff, open_circuit_voltage
+from .cell import Cell, Electrode, Separator, full_at_upper_cutoff
 
 # In `User-defined`, where the standard has no field; the first is the name that PyBaMM reads.
 THERMODYNAMIC_FACTOR = "Thermodynamic factor"
@@ -208,20 +208,22 @@ def _require_positive(values, what, of, where):
 
 def _filled(cell, source):
     """`cell` at rest at its upper cut-off voltage; the stoichiometries must allow it."""
-    filled = full_at_upper_cutoff(cell)
+    filled = full_at_upper_cutoff(cell, reach=0.5)
+    cut_off = f"Field `Cell / Upper voltage cut-off [V]` of `{source.name}`, {float(cell.upper_cutoff):g} V,"
     for side in ("negative", "positive"):
         stoichiometry = float(getattr(filled, side).stoichiometry_full)
         if not 0.0 <= stoichiometry <= 1.0:
             raise ValueError(
-                f"The {side} electrode of `{source.name}` would need a stoichiometry of {stoichiometry:.6g} for the "
-                f"`Upper voltage cut-off [V]` at rest, {float(cell.upper_cutoff):g} V, but it must lie between 0 and 1."
+                f"{cut_off} is out of reach: at rest the {side} electrode would need a stoichiometry of "
+                f"{stoichiometry:.6g}, which must lie between 0 and 1."
             )
-    voltage = float(open_circuit_voltage(filled))
-    if abs(voltage - float(cell.upper_cutoff)) > 1e-3:
+    positive, negative = (
+        float(e.material.open_circuit_potential(e.stoichiometry_full)) for e in (filled.positive, filled.negative)
+    )
+    if abs(positive - negative - float(cell.upper_cutoff)) > 1e-3:  # without the term that closes a potential off
         raise ValueError(
-            f"Field `Cell / Upper voltage cut-off [V]` of `{source.name}`, {float(cell.upper_cutoff):g} V, is out of "
-            f"reach: within a tenth of the capacity of the stoichiometries given, the voltage at rest comes no nearer "
-            f"than {voltage:.4g} V."
+            f"{cut_off} is out of reach: within half of the capacity of the stoichiometries given, the voltage at rest "
+            f"comes no nearer than {positive - negative:.4g} V."
         )
     return filled
 

@@ -222,7 +222,7 @@ BAD_CELLS = [
     ("Positive electrode / OCP [V]", "4 + 1e-3 / (x - x)", "must be finite over its stoichiometries"),
     ("Positive electrode / Surface area per unit volume [m-1]", 1e7, "active fraction a R / 3 of 17.4"),
     ("Electrolyte / Conductivity [S.m-1]", "1 - x / 1000", r"`Electrolyte / Conductivity \[S.m-1\]` .* positive"),
-    ("Cell / Upper voltage cut-off [V]", 5.5, "`Cell / Upper voltage cut-off .* out of reach"),
+    ("Cell / Upper voltage cut-off [V]", 5.5, "`Cell / Upper voltage cut-off .* negative .* 1.0"),
     ("User-defined / Thermodynamic factor", "1 + x", "`User-defined / Thermodynamic factor`"),
 ]
 
@@ -235,11 +235,11 @@ def test_files_that_are_no_cell(data, path, value, sentence):
         cell_from_bpx(parse_bpx(data, "cell.json"))
 
 
-def test_a_cut_off_that_would_overfill_the_negative(data):
+def test_a_cut_off_that_no_charge_reaches(data):
     _put(data, "State / Initial conditions / Initial state-of-charge", 1)
-    _put(data, "Negative electrode / Maximum stoichiometry", 0.9999)
-    _put(data, "Cell / Upper voltage cut-off [V]", 5.5)
-    with pytest.raises(ValueError, match="negative electrode of `cell.json` would need a stoichiometry of 1.0"):
+    _put(data, "Negative electrode / OCP [V]", 0.1)
+    _put(data, "Positive electrode / OCP [V]", "4 - 0.5 * x")
+    with pytest.raises(ValueError, match="out of reach: within half of the capacity .* no nearer than 3."):
         cell_from_bpx(parse_bpx(data, "cell.json"))
 
 
