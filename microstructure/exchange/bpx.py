@@ -156,7 +156,7 @@ def _check_legacy(data, name):
 
 
 def _notes(source, legacy, found):
-    if legacy:
+    if legacy and source.state_of_charge is not None:
         yield f"`{source.name}` is BPX 0.x: it starts at rest at its upper cut-off voltage, as readers of 1.x take it."
     if source.ambient_temperature != source.temperature:
         yield (

@@ -66,11 +66,11 @@ def major_version(version, name: str) -> int:
     """The major version of a `Header / BPX` field, 0 or 1."""
     try:
         number = -1 if isinstance(version, bool) else int(float(".".join(str(version).split(".")[:2])))
-    except ValueError:
+    except (ValueError, OverflowError):
         number = -1
     if number not in (0, 1):
         raise ValueError(
-            f"Field `Header / BPX` of `{name}` must be a version of BPX, 0.x or 1.x, but {version!r} was given."
+            f"Field `Header / BPX` of `{name}` must be a version of BPX, 0.x or 1.x, but {_shown(version)} was given."
         )
     return number
 
@@ -122,7 +122,7 @@ def number(value, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{what} must be a number, but {_shown(value)} was given.")
     if not abs(value) < 1e300:
-        raise ValueError(f"{what} must be finite, but {value} was given.")
+        raise ValueError(f"{what} must be finite, but {_shown(value)} was given.")
     return float(value)
 
 

@@ -112,6 +112,7 @@ BAD_FIELDS = [  # path, value (None takes it away), what the sentence says
     ("Header / Model", "P2D", "`Header / Model` .* one of DFN"),
     ("Header / BPX", "2.0", "0.x or 1.x, but '2.0'"),
     ("Header / BPX", None, "0.x or 1.x"),
+    ("Header / BPX", 10**400, "0.x or 1.x"),
     ("Parameterisation / Electrolyte", None, "Section `Electrolyte` is missing"),
     ("Parameterisation / Separator", 3, "Section `Separator` .* must hold fields"),
     ("State / Initial conditions / Initial state-of-charge", 2, "conditions / Initial state-of-charge` .* 0 and 1"),
