@@ -229,7 +229,7 @@ def write_csv(path, rows):
 
 
 def write_curve(path, curve):
-    """Writes a curve in the Battery Data Format, which counts a discharge current as negative.
+    """Writes a curve in the Battery Data Format, the current of a discharge as negative.
 
     A curve per area of electrode is that of 1 m2, and has a further column that says so.
     """

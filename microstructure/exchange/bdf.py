@@ -47,8 +47,10 @@ _BY_NAME = {name: label for label, name in LABELS.items()}
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """A curve of one cell: `time`, s, rising; `voltage`, V; `current`, A, positive when it charges, as BDF counts it;
-    all (n,). `columns`, further columns (n,) by their label, in the unit that the label names.
+    """A curve of one cell: `time`, s, rising; `voltage`, V; `current`, A; all (n,). `columns`, further columns (n,) by
+    their label, in the unit that the label names.
+
+    Current is positive when it charges, as in the curves of BPX files and on most cyclers; BDF itself names no sign.
     """
 
     time: np.ndarray
