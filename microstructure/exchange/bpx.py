@@ -158,6 +158,8 @@ def _check_legacy(data, name):
 def _notes(source, legacy, found):
     if legacy and source.state_of_charge is not None:
         yield f"`{source.name}` is BPX 0.x: it starts at rest at its upper cut-off voltage, as readers of 1.x take it."
+    if source.model != "DFN":
+        yield f"`{source.name}` is of model {source.model}; where it suffices for a DFN, it is run as one."
     if source.ambient_temperature != source.temperature:
         yield (
             f"`{source.name}` has an initial temperature of {source.temperature:g} K and surroundings of "

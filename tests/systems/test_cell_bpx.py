@@ -134,3 +134,26 @@ def test_pybamm_runs_what_is_written(tmp_path, make, current, version):
     capacity, voltage = _apart(cell, current, _peer(path, current, 80), REFINED)
     print(f"{make.__name__} {version}: capacity {capacity:.2e}, voltage {1e3 * voltage:.4f} mV")
     assert abs(capacity) < 5e-4 and voltage < 1e-3
+
+
+@pytest.mark.slow  # compiles a gradient
+@needs_data
+def test_numbers_of_a_potential_have_derivatives_through_the_cutoff():
+    """Energy of a 2C discharge in two numbers of the negative's potential against central differences, steps held."""
+    cell = cell_from_bpx(read_bpx(POUCH))
+    current, mesh = jnp.asarray(25.0) / cell.area, Mesh(8, 4, 8, 8)
+    first = run(cell, current, DFN(mesh, March(max_steps=150, tolerance=1e-3)))
+    n, time = int(first.stats["steps"]), np.array(first.value.time)
+    time[n:] = time[n - 1] + 1.5 * (time[n] - time[n - 1]) * np.arange(1, len(time) - n + 1)
+    method = DFN(mesh, March(max_steps=150, schedule=jnp.asarray(time)))
+
+    def of(numbers):
+        return eqx.tree_at(lambda c: c.negative.material.open_circuit_potential.numbers, cell, numbers)
+
+    energy = eqx.filter_jit(lambda numbers: discharge(of(numbers), current, method).value.energy)
+    numbers = cell.negative.material.open_circuit_potential.numbers
+    found = eqx.filter_jit(jax.grad(energy))(numbers)
+    for i in (0, 3):  # the height of the exponential and that of the first step
+        step = 1e-4 * jnp.zeros_like(numbers).at[i].set(float(numbers[i]))
+        expected = float(energy(numbers + step) - energy(numbers - step)) / float(2 * step[i])
+        assert expected != 0 and float(found[i]) == pytest.approx(expected, rel=1e-5)

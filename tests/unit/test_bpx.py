@@ -4,6 +4,7 @@ import copy
 import json
 import warnings
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from microstructure.exchange.bpx_write import VERSIONS, bpx_json, write_bpx
 from microstructure.exchange.formula import Formula, Points, formula_text, parse_formula
 from solver.cell.bpx import cell_from_bpx, law_from_bpx, particle_classes
 from solver.cell.bpx_export import bpx_from_cell, law_of_bpx
-from solver.cell.library import chen2020
+from solver.cell.library import chen2020, half_cell, marquis2019
 from solver.electrochemistry import laws
 
 PARTICLE = (  # what one class of particles has
@@ -64,6 +65,42 @@ def test_what_is_written_is_the_standard_and_is_read_again(chen, tmp_path, versi
         assert {k: v for k, v in found.particles[""].items() if v is not None} == written.particles[""]
     assert (again.temperature, again.concentration, again.state_of_charge) == (298.15, 1000.0, None)
     assert again.user_defined == ({STARTS_AT_LIMITS: 1.0} if version == "0.5" else {})
+
+
+def test_what_the_standard_cannot_say_goes_to_user_defined():
+    """A thermodynamic factor, an active fraction that is no a R / 3, other reference states; a porosity of one."""
+    cell = marquis2019()
+    changed = (
+        lambda c: c.electrolyte.thermodynamic_factor,
+        lambda c: c.positive.active_fraction,
+        lambda c: c.negative.material.reference_temperature,
+        lambda c: c.negative.material.kinetics.reference_concentration,
+        lambda c: c.temperature,
+    )
+    values = (1.7, 0.45, 310.0, 1200.0, 290.0)
+    for where, value in zip(changed, values, strict=True):
+        cell = eqx.tree_at(where, cell, jnp.asarray(value))
+    data = bpx_json(bpx_from_cell(cell))
+    assert set(data["Parameterisation"]["User-defined"]) == {
+        "Thermodynamic factor", "Mesode positive electrode active fraction"
+    }  # fmt: skip
+    assert 0 < 1 - data["Parameterisation"]["Separator"]["Porosity"] < 1e-8  # for readers that divide by its logarithm
+    again = cell_from_bpx(parse_bpx(data))
+    assert float(again.electrolyte.thermodynamic_factor) == 1.7 and float(again.positive.active_fraction) == 0.45
+    for temperature in (290.0, 320.0):
+        for value in (
+            lambda c, t: c.negative.material.diffusivity_at(t),
+            lambda c, t: c.negative.material.exchange_current_density(jnp.asarray(900.0), jnp.asarray(0.3), t),
+            lambda c, t: c.electrolyte.transport(jnp.asarray(900.0), t)[1],
+        ):
+            first, second = (float(value(c, jnp.asarray(temperature))) for c in (cell, again))
+            assert second == pytest.approx(first, rel=1e-12)
+
+
+def test_a_half_cell_cannot_be_written():
+    cell = chen2020()
+    with pytest.raises(ValueError, match="half-cell cannot be written"):
+        bpx_from_cell(half_cell(cell.positive, cell.electrolyte))
 
 
 def test_foreign_values_stay(data, tmp_path):
