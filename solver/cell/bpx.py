@@ -162,14 +162,6 @@ def _class(source, side, name, values, reference):
             f"Field `{title} / Diffusivity [m2.s-1]` of `{source.name}` varies with stoichiometry; a constant one is "
             "needed."
         )
-    potential = law_from_bpx(values["OCP [V]"])
-    window = np.linspace(min(ends), max(ends), 101)
-    found = np.asarray(potential(jnp.asarray(window)))
-    if not np.all(np.isfinite(found)):
-        raise ValueError(
-            f"Field `{title} / OCP [V]` of `{source.name}` must be finite over its stoichiometries, but it is "
-            f"{found[~np.isfinite(found)][0]} at {window[~np.isfinite(found)][0]:g}."
-        )
     kinetics = InsertionKinetics(
         rate=values["Reaction rate constant [mol.m-2.s-1]"],
         reference_concentration=source.concentration,
@@ -178,7 +170,7 @@ def _class(source, side, name, values, reference):
     material = Intercalation(
         maximum_concentration=values["Maximum concentration [mol.m-3]"],
         diffusivity=diffusivity,
-        open_circuit_potential=potential,
+        open_circuit_potential=_potential(values["OCP [V]"], ends, f"Field `{title} / OCP [V]` of `{source.name}`"),
         kinetics=kinetics,
         diffusivity_activation_energy=values["Diffusivity activation energy [J.mol-1]"] or 0.0,
         reference_temperature=reference,
@@ -194,6 +186,18 @@ def _class(source, side, name, values, reference):
         *(jnp.asarray(v, float) for v in (share, area, radius)), material,
         *(jnp.asarray(v, float) for v in (full, empty)), name,
     )  # fmt: skip
+
+
+def _potential(value, ends, what):
+    potential = law_from_bpx(value)
+    window = np.linspace(min(ends), max(ends), 101)
+    found = np.asarray(potential(jnp.asarray(window)))
+    wrong = ~np.isfinite(found)
+    if np.any(wrong):
+        raise ValueError(
+            f"{what} must be finite over its stoichiometries, but it is {found[wrong][0]} at {window[wrong][0]:g}."
+        )
+    return potential
 
 
 def _require_positive(values, what, of, where):

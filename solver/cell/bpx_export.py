@@ -37,14 +37,6 @@ def bpx_from_cell(
     if not isinstance(cell.negative, Electrode):
         raise ValueError("A half-cell cannot be written as BPX, which knows insertion electrodes only.")
     reference = cell.electrolyte.reference_temperature
-    user_defined = dict(user_defined or {})
-    if float(cell.electrolyte.thermodynamic_factor) != 1.0:
-        user_defined[THERMODYNAMIC_FACTOR] = float(cell.electrolyte.thermodynamic_factor)
-    for side in ("negative", "positive"):
-        electrode = getattr(cell, side)
-        share, sphere = float(electrode.active_fraction), float(electrode.specific_area * electrode.particle_radius) / 3
-        if abs(share - sphere) > 1e-12 * share:
-            user_defined[ACTIVE_FRACTION.format(side=side)] = share
     return BpxCell(
         title=title or "Cell of mesode",
         cell=_cell(cell, nominal_capacity, cell_fields or {}),
@@ -59,10 +51,23 @@ def bpx_from_cell(
         temperature=float(cell.temperature),
         ambient_temperature=float(cell.temperature),
         concentration=float(cell.electrolyte.initial_concentration),
-        user_defined=user_defined,
+        user_defined=(user_defined or {}) | _further(cell),
         description=description,
         references=references,
     )
+
+
+def _further(cell):
+    """What the standard has no field for and the cell needs."""
+    found = {}
+    if float(cell.electrolyte.thermodynamic_factor) != 1.0:
+        found[THERMODYNAMIC_FACTOR] = float(cell.electrolyte.thermodynamic_factor)
+    for side in ("negative", "positive"):
+        electrode = getattr(cell, side)
+        share, sphere = float(electrode.active_fraction), float(electrode.specific_area * electrode.particle_radius) / 3
+        if abs(share - sphere) > 1e-12 * share:
+            found[ACTIVE_FRACTION.format(side=side)] = share
+    return found
 
 
 def _cell(cell, nominal_capacity, fields):
