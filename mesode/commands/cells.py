@@ -85,13 +85,15 @@ def _run(options, kind: str) -> dict:
     process.configure(options.device)
     clock = process.CompileClock()
     import equinox as eqx
+    import jax.numpy as jnp
 
     from solver.cell import protocol
     from solver.numerics.solution import Result, SolveError
 
     cell, nominal = load_cell(options.cell)
     current = options.c_rate * nominal
-    solution = eqx.filter_jit(getattr(protocol, kind))(cell, current / float(cell.area))
+    density = jnp.asarray(current / float(cell.area))  # a plain number would be compiled in, for each C-rate anew
+    solution = eqx.filter_jit(getattr(protocol, kind))(cell, density)
     run = solution.value
     stop = next(name for name in STOPS if bool(getattr(protocol.Stop, name) == run.stop))
     if stop == "not_converged":
