@@ -300,15 +300,16 @@ def _add_files(commands) -> None:
         "mesode export mesode_run.h5 --format vtu stl csv --output exported/",
         computes=False,
     )
-    export.add_argument("run_file", metavar="RUN.h5")
+    export.add_argument("run_file", metavar="RUN.h5", help="or, for --format bpx, any cell that `discharge` takes")
     export.add_argument(
         "--format",
         nargs="+",
-        choices=("vtkhdf", "vtu", "stl", "tiff", "lammps", "lammps-data", "xyz", "csv"),
+        choices=("vtkhdf", "vtu", "stl", "tiff", "lammps", "lammps-data", "xyz", "csv", "bpx"),
         default=["vtkhdf", "csv"],
         help="what to write",
     )
     export.add_argument("--output", metavar="FOLDER", help="default: a folder named after the run file")
+    export.add_argument("--bpx-version", choices=("1.1", "0.5"), default="1.1", help="of the BPX file")
     export.add_argument("--stage", choices=("dried", "calendered"), default="calendered", help="which structure")
     info = _command(
         commands, "info", "files:info", "what is in a run file; versions and devices", "mesode info mesode_run.h5"

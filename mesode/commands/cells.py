@@ -34,23 +34,31 @@ def load_cell(name: str):
         return getattr(library, name.lower())(), NOMINAL_Ah[name]
     path = pathlib.Path(name)
     if path.suffix.lower() == ".json":
-        from microstructure.exchange.bpx import read_bpx
-        from solver.cell.bpx import cell_from_bpx
-
-        source = read_bpx(path)
-        for note in source.notes:
-            log(note)
-        return cell_from_bpx(source), float(source.cell["Nominal cell capacity [A.h]"])
+        return _cell_of_bpx(path)
     if path.suffix.lower() in (".h5", ".hdf5"):
         return _cell_of_run(path)
     import difflib
 
-    close = difflib.get_close_matches(name, NOMINAL_Ah, 1, 0.4)
-    hint = f"; did you mean `{close[0]}`?" if close else "."
+    known = {known.lower(): known for known in NOMINAL_Ah}
+    close = difflib.get_close_matches(name.lower(), known, 1, 0.4)
+    hint = f"; did you mean `{known[close[0]]}`?" if close else "."
     raise ValueError(
         f"Cell `{name}` is neither a built-in set ({', '.join(NOMINAL_Ah)}) nor a BPX file (.json) nor a run file "
         f"(.h5){hint}"
     )
+
+
+def _cell_of_bpx(path):
+    from microstructure.exchange.bpx import read_bpx
+    from solver.cell.bpx import cell_from_bpx
+
+    source = read_bpx(path)
+    cell = cell_from_bpx(source)
+    for note in source.notes:
+        log(note)
+    if source.state_of_charge not in (None, 1.0):
+        log(f"The state of charge in `{path}`, {source.state_of_charge:g}, is not used: cells start full or empty.")
+    return cell, float(source.cell["Nominal cell capacity [A.h]"])
 
 
 def _cell_of_run(path):
@@ -69,18 +77,23 @@ def _cell_of_run(path):
 
 def _run(options, kind: str) -> dict:
     if not (math.isfinite(options.c_rate) and 1e-3 <= options.c_rate <= 100.0):
-        raise ValueError(f"`--c-rate` must lie between 0.001 and 100, but {options.c_rate:g} was given.")
+        raise ValueError(
+            f"`--c-rate` must lie between 0.001 and 100, but {options.c_rate:g} was given; it is a multiple of the "
+            "nominal capacity per hour, no charge in coulombs and no current in amperes."
+        )
     start = time.perf_counter()
     process.configure(options.device)
     clock = process.CompileClock()
     import equinox as eqx
+    import jax.numpy as jnp
 
     from solver.cell import protocol
     from solver.numerics.solution import Result, SolveError
 
     cell, nominal = load_cell(options.cell)
     current = options.c_rate * nominal
-    solution = eqx.filter_jit(getattr(protocol, kind))(cell, current / float(cell.area))
+    density = jnp.asarray(current / float(cell.area))  # a plain number would be compiled in, for each C-rate anew
+    solution = eqx.filter_jit(getattr(protocol, kind))(cell, density)
     run = solution.value
     stop = next(name for name in STOPS if bool(getattr(protocol.Stop, name) == run.stop))
     if stop == "not_converged":
