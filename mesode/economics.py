@@ -1,4 +1,4 @@
-"""Prices, emission factors and the making of a cell, from the built-in tables or from a TOML file that replaces them."""
+"""Prices, emission factors and the making of a cell: the built-in tables, or a TOML file that replaces numbers."""
 
 import dataclasses
 import difflib

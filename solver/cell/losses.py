@@ -114,10 +114,10 @@ class Course(eqx.Module):
 
 
 def course(cell: Cell, current_density, points: int = 25, method: DFN | None = None, *, state_of_charge=1.0) -> Course:
-    """The losses along a discharge to the lower cut-off, at `points` even shares of its charge.
+    """The losses along a discharge to the lower cut-off, at `points` times spread evenly over it.
 
-    The discharge is marched anew to each point, so that each is differentiable like a discharge of its own, in every
-    number of `cell` and in the current.
+    The discharge is marched anew to each time, so that each point is differentiable like a discharge of its own, in
+    reverse mode, in every number of `cell` and in the current; the times are held.
 
     **Arguments:** `current_density`, A/m2, positive.
     """

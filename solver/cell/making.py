@@ -79,8 +79,8 @@ PLANT = (
     Entry("separator_yield", 0.98, "", _BATPAC, low=0.01, high=1.0),
     Entry("electrolyte_yield", 0.94, "", _BATPAC, low=0.01, high=1.0),
     Entry("cell_yield", 0.95, "", _BATPAC, low=0.01, high=1.0),
-    Entry("electricity", 3.67, "kWh/m2", f"{_DEGEN}; 20.1 kWh/kWh at an assumed 182.6 Wh/m2", _kWh, high=1e3),
-    Entry("dry_room_heat", 2.7, "kWh/m2", f"{_DEGEN}; less the dryers, at an assumed 182.6 Wh/m2", _kWh, high=1e3),
+    Entry("electricity", 2.6, "kWh/m2", f"{_DEGEN}; 20.1 kWh/kWh at an assumed 130 Wh/m2", _kWh, high=1e3),
+    Entry("dry_room_heat", 1.75, "kWh/m2", f"{_DEGEN}; less the dryers, at an assumed 130 Wh/m2", _kWh, high=1e3),
 )
 NMP_SLURRY = (
     Entry("carbon_share", 0.5, "", "assumed: as much carbon as binder", high=1.0),

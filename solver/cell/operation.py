@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from microstructure.checks import is_concrete, require
@@ -28,7 +29,7 @@ def pulse_resistance(voltages, currents) -> Array:
     **Source:** USABC hybrid pulse power characterisation, Battery Test Manual for Electric Vehicles, INL/EXT-15-34184.
     """
     voltages, currents = jnp.asarray(voltages), jnp.asarray(currents)
-    if is_concrete(currents) and float(currents[1] - currents[0]) == 0.0:
+    if is_concrete(currents) and np.ptp(np.asarray(currents)) == 0.0:
         raise ValueError("Argument `currents` must hold two different currents, but they are equal. Pulse the cell.")
     return -(voltages[1] - voltages[0]) / (currents[1] - currents[0])
 
@@ -91,7 +92,7 @@ def _check_record(time, state, low, high):
         raise ValueError(f"Argument `low` must be below `high`, but {float(low):g} and {float(high):g} were given.")
     for name, record in (("time", time), ("state_of_charge", state)):
         require(name, record)
-        if is_concrete(record) and bool(jnp.any(record[1:] < record[:-1])):
+        if is_concrete(record) and np.any(np.diff(np.asarray(record)) < 0):
             raise ValueError(f"Argument `{name}` must not fall along the record. Give the part that charges.")
 
 
