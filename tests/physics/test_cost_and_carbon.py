@@ -96,7 +96,7 @@ def test_lg_m50():
 
 
 def test_the_kind_of_graphite_moves_the_footprint():
-    """Old inventories of graphite against those of industry: 58 and 93 kg/kWh (KIT 2025, 1000192012)."""
+    """Old inventories of graphite against those of industry: 58 and 93 kg/kWh (KIT, publikationen 1000192012)."""
     chen, energy = chen2020(), 182.58 * Wh
     low, high = (
         float(footprint(chen, each=emissions(negative_active=x)).per_energy(energy / kWh).total) for x in (4.9, 43.9)
