@@ -42,7 +42,7 @@ def per_kWh(thickness, cell, rate):
 for rate in (0.1, 2.0):
     (price, (by_mass, by_volume, carbon, energy)), slope = per_kWh(cell.positive.thickness, cell, jnp.asarray(rate))
     print(f"{rate:g}C: {by_mass:.0f} Wh/kg and {by_volume:.0f} Wh/L of the stack, {carbon:.0f} kg CO2e/kWh,", end=" ")
-    print(f"{price:.1f} USD/kWh, {slope * 1e-5:+.2f} for 10 um more of both coatings")
+    print(f"{price:.1f} USD/kWh, with a slope of {slope * 1e-6:+.3f} by um of positive coating")
     if rate == 0.1:
         found = figures(cell, energy, read_economics())
         dearest = sorted(found["cost_USD_kWh_by_item"].items(), key=lambda item: -item[1])[:4]
@@ -53,6 +53,8 @@ resistance = eqx.filter_jit(pulse)(cell, current, method=METHOD).resistance
 print(f"10 s pulse at 2C, half charged: {1e4 * resistance:.1f} ohm cm2")
 found = eqx.filter_jit(course)(cell, current, method=METHOD)
 part = found.losses
+spent = {cause: float(jnp.sum(row)) / Wh for cause, row in zip(CAUSES, found.energies, strict=True)}
+print("lost in a discharge at 2C, Wh/m2:", ", ".join(f"{cause} {value:.2f}" for cause, value in spent.items()))
 drawn = losses(found.capacity, part.open_circuit, part.voltage, part.parts, CAUSES, PLACES)
 with open("mesode_losses.png", "wb") as file:
     file.write(png(drawn))

@@ -112,6 +112,12 @@ class Course(eqx.Module):
     capacity: Float[Array, " n"]
     losses: Losses
 
+    @property
+    def energies(self) -> Float[Array, "6 3"]:
+        """What each part takes over the run, J/m2, by trapezoids: rows as `CAUSES`, columns as `PLACES`."""
+        begin = self.capacity[0] * self.losses.parts[0]  # the first point is just after the start
+        return begin + jnp.trapezoid(self.losses.parts, self.capacity, axis=0)
+
 
 def course(cell: Cell, current_density, points: int = 25, method: DFN | None = None, *, state_of_charge=1.0) -> Course:
     """The losses along a discharge to the lower cut-off, at `points` times spread evenly over it.

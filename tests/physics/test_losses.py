@@ -8,8 +8,9 @@ import pytest
 from jax import lax
 
 from solver.cell.library import chen2020, half_cell
-from solver.cell.losses import CAUSES, PLACES, losses
+from solver.cell.losses import CAUSES, PLACES, course, losses
 from solver.cell.porous import Mesh, build, rest
+from solver.cell.protocol import DFN, discharge
 
 MESH = Mesh(6, 3, 6, 6)
 ROW = {cause: i for i, cause in enumerate(CAUSES)}
@@ -124,3 +125,18 @@ def test_half_cell(half):
     assert negative[ROW["kinetic"]] > 1e-3
     assert np.all(np.delete(negative, ROW["kinetic"]) == 0.0)
     assert np.all(np.asarray(found.parts)[[ROW["ohmic_electrolyte"], ROW["concentration"]], COLUMN["separator"]] > 1e-4)
+
+
+@pytest.mark.slow
+def test_along_a_discharge(chen):
+    """The last of the points is the cut-off; the energies are what the discharge is short of its voltage at rest."""
+    current, method = jnp.asarray(10.0) / chen.area, DFN(Mesh(8, 4, 8, 8))
+    found = eqx.filter_jit(course)(chen, current, 41, method)
+    run = eqx.filter_jit(discharge)(chen, current, method).value
+    part = found.losses
+    assert np.allclose(part.total, part.open_circuit - part.voltage, rtol=0, atol=1e-10)
+    assert float(part.voltage[-1]) == pytest.approx(float(chen.lower_cutoff), abs=1e-4)
+    assert float(found.capacity[-1]) == pytest.approx(float(run.capacity), rel=1e-5)
+    at_rest = float(found.capacity[0] * part.open_circuit[0] + jnp.trapezoid(part.open_circuit, found.capacity))
+    assert float(jnp.sum(found.energies)) == pytest.approx(at_rest - float(run.energy), rel=5e-3)
+    assert np.all(np.asarray(found.energies)[[ROW["kinetic"], ROW["ohmic_electrolyte"]]] >= 0.0)
