@@ -1,0 +1,249 @@
+"""Where the voltage goes: what a cell loses between its voltage at rest and its voltage under load, by cause and place.
+
+The overpotentials of an electrode differ from depth to depth. They are averaged by the reaction they drive: the weight
+of a cell is its share of the current, w_k = a_k j_k / sum(a j). With these weights the solid and the electrolyte lose
+
+    sum_k w_k (phi_s at the collector - phi_s,k) = integral of i_s^2 / sigma dx / I
+    phi_e averaged over the negative - that over the positive = integral of (i_e^2 / kappa_eff - i_e K dln c/dx) dx / I
+
+with K = 2 (1 - t+) X RT/F: each part times the current is the power that it takes, and the parts add up to
+U(mean stoichiometries) - V without a remainder.
+
+**Source:** Nyman, Zavalis, Elger, Behm and Lindbergh 2010, J. Electrochem. Soc. 157, A1236, for the averages by local
+current; the sums by parts on the mesh are worked out here.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from microstructure.units import faraday, gas_constant
+
+from ..electrochemistry.intercalation import sphere_profile
+from ..electrochemistry.kinetics import overpotential, smooth_positive
+from ..numerics.march import march
+from .cell import Cell, theoretical_capacity
+from .porous import PorousCell, build, rest
+from .protocol import DFN
+
+PLACES = ("negative", "separator", "positive")
+CAUSES = ("ohmic_solid", "ohmic_electrolyte", "concentration", "kinetic", "solid_diffusion", "uneven_use")
+_SALT_FLOOR = 1e-3  # mol/m3, where the logarithm of the concentration levels off, as in `porous`
+
+
+class Losses(eqx.Module):
+    """The losses of a cell at a moment, V, positive where they lower the voltage: on charge most are negative.
+
+    **Arguments:** `open_circuit`, voltage at rest at the mean stoichiometries; `voltage`, at the terminals; by place in
+    the order of `PLACES`, shape (3,): `ohmic_solid`, `ohmic_electrolyte`, `concentration`, diffusion potential of the
+    salt, `kinetic`, charge transfer, `solid_diffusion`, from the mean of each particle to its surface, `uneven_use`,
+    from the mean of the electrode to the means of its particles, which rest would give back; `contact`, between the
+    collectors and the terminals.
+    """
+
+    open_circuit: Float[Array, ""]
+    voltage: Float[Array, ""]
+    ohmic_solid: Float[Array, "3"]
+    ohmic_electrolyte: Float[Array, "3"]
+    concentration: Float[Array, "3"]
+    kinetic: Float[Array, "3"]
+    solid_diffusion: Float[Array, "3"]
+    uneven_use: Float[Array, "3"]
+    contact: Float[Array, ""]
+
+    @property
+    def parts(self) -> Float[Array, "6 3"]:
+        """All but the contact, V, rows in the order of `CAUSES`, columns in that of `PLACES`."""
+        return jnp.stack([getattr(self, cause) for cause in CAUSES], axis=-2)
+
+    @property
+    def total(self) -> Array:
+        """The sum of all parts, V, which is `open_circuit` - `voltage`."""
+        return jnp.sum(self.parts, axis=(-2, -1)) + self.contact
+
+
+def losses(system: PorousCell, w: Array, state: Array) -> Losses:
+    """The losses at the end of a step of the porous-electrode model.
+
+    **Arguments:** `system`; `w`, its unknowns, as `record.unknowns` of a march; `state`, its state at the same time, as
+    `record.state`.
+    """
+    c, psi, reaction = system.unknowns(w)
+    sides = _sides(system)
+    electrodes = dict(
+        zip(sides, zip(system.electrodes, psi, reaction, system.amplitudes(state), strict=True), strict=True)
+    )
+    weight = {side: _shares(e.area * j) for side, (e, _, j, _) in electrodes.items()}
+    current = -jnp.sum(electrodes["positive"][0].area * electrodes["positive"][2])
+    ionic, share = _currents(system, reaction, [weight[s] for s in sides], current)
+    phi_e, ohmic, salt = _electrolyte(system, c, ionic, share)
+    ends, solid = {}, {}
+    for side, (e, psi_here, _, _) in electrodes.items():
+        phi_s = psi_here + phi_e[e.first : e.first + e.count]
+        ends[side] = phi_s[-1] if side == "positive" else phi_s[0]
+        toward = -1.0 if side == "positive" else 1.0
+        solid[side] = toward * (ends[side] - jnp.sum(weight[side] * phi_s))
+    inner, outer = _half_cells(system)
+    if "negative" in solid:
+        solid["negative"] = solid["negative"] + current * inner
+        floor, metal = ends["negative"] + current * inner, jnp.zeros_like(current)
+    else:
+        floor = metal = _metal_overpotential(system, c, current)
+    solid["positive"] = solid["positive"] + current * outer
+    particles = {side: _particle_losses(*electrodes[side], weight[side], side) for side in sides}
+    voltage = system.observe(w)
+    return Losses(
+        open_circuit=sum((1.0 if s == "positive" else -1.0) * particles[s][0] for s in sides),
+        voltage=voltage,
+        ohmic_solid=_placed(solid),
+        ohmic_electrolyte=ohmic,
+        concentration=salt,
+        kinetic=_placed({"negative": metal, **{s: particles[s][1] for s in sides}}),
+        solid_diffusion=_placed({s: particles[s][2] for s in sides}),
+        uneven_use=_placed({s: particles[s][3] for s in sides}),
+        contact=ends["positive"] - current * outer - floor - voltage,
+    )
+
+
+class Course(eqx.Module):
+    """A constant-current run and its losses: `capacity` passed, C/m2, shape (n,), and `losses` with the same axis."""
+
+    capacity: Float[Array, " n"]
+    losses: Losses
+
+    @property
+    def energies(self) -> Float[Array, "6 3"]:
+        """What each part takes over the run, J/m2, by trapezoids: rows as `CAUSES`, columns as `PLACES`."""
+        begin = self.capacity[0] * self.losses.parts[0]  # the first point is just after the start
+        return begin + jnp.trapezoid(self.losses.parts, self.capacity, axis=0)
+
+
+def course(cell: Cell, current_density, points: int = 25, method: DFN | None = None, *, state_of_charge=1.0) -> Course:
+    """The losses along a discharge to the lower cut-off, at `points` times spread evenly over it.
+
+    The discharge is marched anew to each time, so that each point is differentiable like a discharge of its own, in
+    reverse mode, in every number of `cell` and in the current; the times are held.
+
+    **Arguments:** `current_density`, A/m2, positive.
+    """
+    method = DFN() if method is None else method
+    current = jnp.asarray(current_density, cell.temperature.dtype)
+    system = build(cell, current, method.mesh)
+    start, guess = rest(system, cell, jnp.asarray(state_of_charge, current.dtype))
+
+    def run(horizon):
+        return march(system, start, guess, cell.lower_cutoff, jnp.ones_like(current), horizon, method.march).value
+
+    end = run(1.5 * theoretical_capacity(cell.positive) / current).time[-1]
+
+    def at(horizon):
+        record = run(horizon)
+        return current * record.time[-1], losses(system, record.unknowns, record.state)
+
+    horizons = jax.lax.stop_gradient(end) * jnp.linspace(0.002, 1.0, points)
+    return Course(*jax.lax.map(at, horizons))
+
+
+def _sides(system: PorousCell) -> tuple[str, ...]:
+    return ("negative", "positive") if system.metal is None else ("positive",)
+
+
+def _placed(values: dict[str, Array]) -> Array:
+    """Values by name as an array in the order of `PLACES`, zero where there is none."""
+    nil = jnp.zeros_like(next(iter(values.values())))
+    return jnp.stack([values.get(place, nil) for place in PLACES])
+
+
+def _shares(flow: Array) -> Array:
+    """The share of each cell in the current of its electrode; even where no current flows."""
+    total = jnp.sum(flow)
+    flowing = jnp.abs(total) > 1e-12 * jnp.sum(jnp.abs(flow)) + 1e-300
+    return jnp.where(flowing, flow / jnp.where(flowing, total, 1.0), 1.0 / flow.shape[0])
+
+
+def _currents(system, reaction, weights, current):
+    """Ionic current of each face, A/m2, and the share of the averages that crosses it, both of shape (n - 1,)."""
+    source = system.spread([e.area * j for e, j in zip(system.electrodes, reaction, strict=True)])
+    signs = (1.0, -1.0) if system.metal is None else (-1.0,)
+    part = system.spread([s * w for s, w in zip(signs, weights, strict=True)])
+    begin = jnp.zeros_like(current) if system.metal is None else jnp.ones_like(current)
+    return begin * current + jnp.cumsum(source)[:-1], begin + jnp.cumsum(part)[:-1]
+
+
+def _diffusion_potential(system) -> Array:
+    """K = 2 (1 - t+) X RT/F in V, the potential across a factor e of concentration."""
+    lyte = system.electrolyte
+    thermal = gas_constant * system.temperature / faraday
+    return 2.0 * (1.0 - lyte.transference_number) * lyte.thermodynamic_factor * thermal
+
+
+def _log(concentration):
+    return jnp.log(smooth_positive(concentration, _SALT_FLOOR))
+
+
+def _electrolyte(system, c, ionic, share):
+    """phi_e of each cell above the first one's reference, and the ohmic and the salt's loss by place.
+
+    A face belongs half to each of its cells: its resistance by their half paths, its ratio of concentrations at the
+    value between them that the flux of salt gives.
+    """
+    diffusivity, conductivity = system.electrolyte.transport(c, system.temperature)
+    salt_half, ion_half = system.half_path / diffusivity, system.half_path / conductivity
+    between = (c[:-1] * salt_half[1:] + c[1:] * salt_half[:-1]) / (salt_half[:-1] + salt_half[1:])
+    scale = _diffusion_potential(system)
+    log_c, log_face = _log(c), _log(between)
+    left = jnp.stack([ionic * ion_half[:-1], -scale * (log_face - log_c[:-1])])
+    right = jnp.stack([ionic * ion_half[1:], -scale * (log_c[1:] - log_face)])
+    drops = jnp.sum(left + right, axis=0)
+    lost = jnp.pad(share * left, ((0, 0), (0, 1))) + jnp.pad(share * right, ((0, 0), (1, 0)))
+    first = jnp.zeros_like(c[0])
+    if system.metal is not None:
+        contact = _at_metal(system, c, ionic[0])
+        entry = jnp.stack([ionic[0] * ion_half[0], -scale * (log_c[0] - _log(contact))])
+        lost, first = lost.at[:, 0].add(entry), -jnp.sum(entry)
+    phi_e = first - jnp.concatenate([jnp.zeros(1, c.dtype), jnp.cumsum(drops)])
+    by_place = jnp.sum(lost[:, None] * _membership(system)[None], axis=-1)
+    return phi_e, by_place[0], by_place[1]
+
+
+def _membership(system) -> Array:
+    """1 where a cell lies in a place, shape (3, n)."""
+    index = jnp.arange(system.size)
+    inside = [(index >= e.first) & (index < e.first + e.count) for e in system.electrodes]
+    named = dict(zip(_sides(system), inside, strict=True))
+    nowhere = jnp.zeros(system.size, bool)
+    negative, positive = named.get("negative", nowhere), named["positive"]
+    return jnp.stack([negative, ~(negative | positive), positive]).astype(system.storage.dtype)
+
+
+def _half_cells(system) -> tuple[Array, Array]:
+    """The solid between the outermost centres and the collectors, negative and positive, ohm m2: half a step each."""
+    ends = 0.5 * system.solid_resistance[0], 0.5 * system.solid_resistance[-1]
+    return ends if system.metal is None else (jnp.zeros_like(ends[0]), ends[1])
+
+
+def _at_metal(system, c, current) -> Array:
+    """The concentration at lithium metal, mol/m3: the anion does not cross it."""
+    diffusivity, _ = system.electrolyte.transport(c[0], system.temperature)
+    share = (1.0 - system.electrolyte.transference_number) / faraday
+    return c[0] + share * current * system.half_path[0] / diffusivity
+
+
+def _metal_overpotential(system, c, current) -> Array:
+    exchange = system.metal.kinetics(smooth_positive(_at_metal(system, c, current), _SALT_FLOOR))
+    return overpotential(current, exchange, gas_constant * system.temperature / faraday)
+
+
+def _particle_losses(electrode, psi, _, amplitudes, weight, side):
+    """Potential at the mean of an electrode, V, then its kinetic loss, that in the particles and that of uneven use."""
+    surface, mean = sphere_profile(amplitudes, [1.0])[0], amplitudes[0]
+    content = jnp.broadcast_to(electrode.area / electrode.gain, mean.shape)
+    overall = jnp.sum(content * mean) / jnp.sum(content)
+    potential = electrode.material.potential
+    at_surface, at_mean, at_overall = potential(surface), potential(mean), potential(overall)
+    sign = 1.0 if side == "positive" else -1.0
+    kinetic = jnp.sum(weight * (at_surface - psi))
+    diffusion = jnp.sum(weight * (at_mean - at_surface))
+    uneven = at_overall - jnp.sum(weight * at_mean)
+    return at_overall, sign * kinetic, sign * diffusion, sign * uneven
