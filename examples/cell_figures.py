@@ -13,11 +13,11 @@ from microstructure.units import Wh, litre  # noqa: E402
 from solver.cell.carbon import footprint  # noqa: E402
 from solver.cell.cell import balanced_negative, theoretical_capacity  # noqa: E402
 from solver.cell.cost import cost  # noqa: E402
+from solver.cell.discretise import Mesh  # noqa: E402
 from solver.cell.library import chen2020  # noqa: E402
 from solver.cell.losses import CAUSES, PLACES, course  # noqa: E402
 from solver.cell.operation import pulse  # noqa: E402
 from solver.cell.performance import stack  # noqa: E402
-from solver.cell.porous import Mesh  # noqa: E402
 from solver.cell.protocol import DFN, discharge  # noqa: E402
 
 METHOD = DFN(Mesh(20, 8, 20, 12))

@@ -18,28 +18,27 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from microstructure.units import faraday, gas_constant
-
 from ..electrochemistry.intercalation import sphere_profile
 from ..electrochemistry.kinetics import overpotential, smooth_positive
 from ..numerics.march import march
 from .cell import Cell, theoretical_capacity
-from .porous import PorousCell, build, rest
+from .discretise import build, rest
+from .galvanostatic import Galvanostatic
+from .porous import SALT_FLOOR, PorousCell, log_salt
 from .protocol import DFN
 
 PLACES = ("negative", "separator", "positive")
 CAUSES = ("ohmic_solid", "ohmic_electrolyte", "concentration", "kinetic", "solid_diffusion", "uneven_use")
-_SALT_FLOOR = 1e-3  # mol/m3, where the logarithm of the concentration levels off, as in `porous`
 
 
 class Losses(eqx.Module):
     """The losses of a cell at a moment, V, positive where they lower the voltage: on charge most are negative.
 
-    **Arguments:** `open_circuit`, voltage at rest at the mean stoichiometries; `voltage`, at the terminals; by place in
-    the order of `PLACES`, shape (3,): `ohmic_solid`, `ohmic_electrolyte`, `concentration`, diffusion potential of the
+    **Arguments:** `open_circuit`, voltage at rest at the mean stoichiometries, classes of particles of an electrode
+    averaged by their current; `voltage`, at the terminals; by place in the order of `PLACES`, shape (3,): `ohmic_solid`, `ohmic_electrolyte`, `concentration`, diffusion potential of the
     salt, `kinetic`, charge transfer, `solid_diffusion`, from the mean of each particle to its surface, `uneven_use`,
-    from the mean of the electrode to the means of its particles, which rest would give back; `contact`, between the
-    collectors and the terminals.
+    from the mean of a class of particles in the electrode to that at each depth, which rest would give back;
+    `contact`, between the collectors and the terminals.
     """
 
     open_circuit: Float[Array, ""]
@@ -71,15 +70,15 @@ def losses(system: PorousCell, w: Array, state: Array) -> Losses:
     """
     c, psi, reaction = system.unknowns(w)
     sides = _sides(system)
-    electrodes = dict(
-        zip(sides, zip(system.electrodes, psi, reaction, system.amplitudes(state), strict=True), strict=True)
-    )
-    weight = {side: _shares(e.area * j) for side, (e, _, j, _) in electrodes.items()}
-    current = -jnp.sum(electrodes["positive"][0].area * electrodes["positive"][2])
-    ionic, share = _currents(system, reaction, [weight[s] for s in sides], current)
+    flows = [p.area * j for p, j in zip(system.particles, reaction, strict=True)]
+    sums = system.summed(flows)
+    weight = dict(zip(sides, map(_shares, sums), strict=True))
+    electrodes = dict(zip(sides, zip(system.electrodes, psi, strict=True), strict=True))
+    current = -jnp.sum(sums[-1])
+    ionic, share = _currents(system, sums, [weight[s] for s in sides], current)
     phi_e, ohmic, salt = _electrolyte(system, c, ionic, share)
     ends, solid = {}, {}
-    for side, (e, psi_here, _, _) in electrodes.items():
+    for side, (e, psi_here) in electrodes.items():
         phi_s = psi_here + phi_e[e.first : e.first + e.count]
         ends[side] = phi_s[-1] if side == "positive" else phi_s[0]
         toward = -1.0 if side == "positive" else 1.0
@@ -91,8 +90,9 @@ def losses(system: PorousCell, w: Array, state: Array) -> Losses:
     else:
         floor = metal = _metal_overpotential(system, c, current)
     solid["positive"] = solid["positive"] + current * outer
-    particles = {side: _particle_losses(*electrodes[side], weight[side], side) for side in sides}
-    voltage = system.observe(w)
+    amplitudes = system.amplitudes(state)
+    particles = {s: _particle_losses(system, k, psi[k], amplitudes, flows, s) for k, s in enumerate(sides)}
+    voltage = system.voltage(w)
     return Losses(
         open_circuit=sum((1.0 if s == "positive" else -1.0) * particles[s][0] for s in sides),
         voltage=voltage,
@@ -133,7 +133,8 @@ def course(cell: Cell, current_density, points: int = 25, method: DFN | None = N
     start, guess = rest(system, cell, jnp.asarray(state_of_charge, current.dtype))
 
     def run(horizon):
-        return march(system, start, guess, cell.lower_cutoff, jnp.ones_like(current), horizon, method.march).value
+        loaded = Galvanostatic(system, cell.lower_cutoff, jnp.ones_like(current))
+        return march(loaded, start, guess, horizon, method.march).value
 
     end = run(1.5 * theoretical_capacity(cell.positive) / current).time[-1]
 
@@ -156,30 +157,19 @@ def _placed(values: dict[str, Array]) -> Array:
 
 
 def _shares(flow: Array) -> Array:
-    """The share of each cell in the current of its electrode; even where no current flows."""
+    """The share of each part in the current of its electrode; even where no current flows."""
     total = jnp.sum(flow)
     flowing = jnp.abs(total) > 1e-12 * jnp.sum(jnp.abs(flow)) + 1e-300
-    return jnp.where(flowing, flow / jnp.where(flowing, total, 1.0), 1.0 / flow.shape[0])
+    return jnp.where(flowing, flow / jnp.where(flowing, total, 1.0), 1.0 / flow.size)
 
 
-def _currents(system, reaction, weights, current):
+def _currents(system, sums, weights, current):
     """Ionic current of each face, A/m2, and the share of the averages that crosses it, both of shape (n - 1,)."""
-    source = system.spread([e.area * j for e, j in zip(system.electrodes, reaction, strict=True)])
+    source = system.spread(sums)
     signs = (1.0, -1.0) if system.metal is None else (-1.0,)
     part = system.spread([s * w for s, w in zip(signs, weights, strict=True)])
     begin = jnp.zeros_like(current) if system.metal is None else jnp.ones_like(current)
     return begin * current + jnp.cumsum(source)[:-1], begin + jnp.cumsum(part)[:-1]
-
-
-def _diffusion_potential(system) -> Array:
-    """K = 2 (1 - t+) X RT/F in V, the potential across a factor e of concentration."""
-    lyte = system.electrolyte
-    thermal = gas_constant * system.temperature / faraday
-    return 2.0 * (1.0 - lyte.transference_number) * lyte.thermodynamic_factor * thermal
-
-
-def _log(concentration):
-    return jnp.log(smooth_positive(concentration, _SALT_FLOOR))
 
 
 def _electrolyte(system, c, ionic, share):
@@ -188,11 +178,9 @@ def _electrolyte(system, c, ionic, share):
     A face belongs half to each of its cells: its resistance by their half paths, its ratio of concentrations at the
     value between them that the flux of salt gives.
     """
-    diffusivity, conductivity = system.electrolyte.transport(c, system.temperature)
-    salt_half, ion_half = system.half_path / diffusivity, system.half_path / conductivity
+    salt_half, ion_half, log_c = system.halves(c)
     between = (c[:-1] * salt_half[1:] + c[1:] * salt_half[:-1]) / (salt_half[:-1] + salt_half[1:])
-    scale = _diffusion_potential(system)
-    log_c, log_face = _log(c), _log(between)
+    scale, log_face = system.diffusion_potential, log_salt(between)
     left = jnp.stack([ionic * ion_half[:-1], -scale * (log_face - log_c[:-1])])
     right = jnp.stack([ionic * ion_half[1:], -scale * (log_c[1:] - log_face)])
     drops = jnp.sum(left + right, axis=0)
@@ -200,7 +188,7 @@ def _electrolyte(system, c, ionic, share):
     first = jnp.zeros_like(c[0])
     if system.metal is not None:
         contact = _at_metal(system, c, ionic[0])
-        entry = jnp.stack([ionic[0] * ion_half[0], -scale * (log_c[0] - _log(contact))])
+        entry = jnp.stack([ionic[0] * ion_half[0], -scale * (log_c[0] - log_salt(contact))])
         lost, first = lost.at[:, 0].add(entry), -jnp.sum(entry)
     phi_e = first - jnp.concatenate([jnp.zeros(1, c.dtype), jnp.cumsum(drops)])
     by_place = jnp.sum(lost[:, None] * _membership(system)[None], axis=-1)
@@ -226,24 +214,32 @@ def _half_cells(system) -> tuple[Array, Array]:
 def _at_metal(system, c, current) -> Array:
     """The concentration at lithium metal, mol/m3: the anion does not cross it."""
     diffusivity, _ = system.electrolyte.transport(c[0], system.temperature)
-    share = (1.0 - system.electrolyte.transference_number) / faraday
-    return c[0] + share * current * system.half_path[0] / diffusivity
+    return c[0] + system.salt_share * current * system.half_path[0] / diffusivity
 
 
 def _metal_overpotential(system, c, current) -> Array:
-    exchange = system.metal.kinetics(smooth_positive(_at_metal(system, c, current), _SALT_FLOOR))
-    return overpotential(current, exchange, gas_constant * system.temperature / faraday)
+    exchange = system.metal.kinetics(smooth_positive(_at_metal(system, c, current), SALT_FLOOR))
+    return overpotential(current, exchange, system.thermal_voltage)
 
 
-def _particle_losses(electrode, psi, _, amplitudes, weight, side):
-    """Potential at the mean of an electrode, V, then its kinetic loss, that in the particles and that of uneven use."""
-    surface, mean = sphere_profile(amplitudes, [1.0])[0], amplitudes[0]
-    content = jnp.broadcast_to(electrode.area / electrode.gain, mean.shape)
-    overall = jnp.sum(content * mean) / jnp.sum(content)
-    potential = electrode.material.potential
-    at_surface, at_mean, at_overall = potential(surface), potential(mean), potential(overall)
+def _particle_losses(system, number, psi, amplitudes, flows, side):
+    """Potential at the means of an electrode, V, its kinetic loss, that in the particles and that of uneven use."""
+    mine = [k for k, p in enumerate(system.particles) if p.electrode == number]
+    weight = _shares(jnp.stack([flows[k] for k in mine]))
+    overall = kinetic = diffusion = uneven = jnp.zeros_like(psi[0])
+    for w, k in zip(weight, mine, strict=True):
+        kind = system.particles[k]
+        surface, mean = sphere_profile(amplitudes[k], [1.0])[0], amplitudes[k][0]
+        content = kind.area / kind.gain
+
+        def potential(x, kind=kind):
+            return kind.material.potential_at(x, system.temperature)
+
+        at_surface, at_mean = potential(surface), potential(mean)
+        at_overall = jnp.sum(w) * potential(jnp.sum(content * mean) / jnp.sum(content))
+        overall = overall + at_overall
+        kinetic = kinetic + jnp.sum(w * (at_surface - psi))
+        diffusion = diffusion + jnp.sum(w * (at_mean - at_surface))
+        uneven = uneven + at_overall - jnp.sum(w * at_mean)
     sign = 1.0 if side == "positive" else -1.0
-    kinetic = jnp.sum(weight * (at_surface - psi))
-    diffusion = jnp.sum(weight * (at_mean - at_surface))
-    uneven = at_overall - jnp.sum(weight * at_mean)
-    return at_overall, sign * kinetic, sign * diffusion, sign * uneven
+    return overall, sign * kinetic, sign * diffusion, sign * uneven

@@ -23,12 +23,12 @@ from ..electrochemistry.kinetics import overpotential, smooth_positive
 from .cell import LithiumMetal
 from .particles import Particles
 
-_FLOOR = 1e-3  # mol/m3, below which the logarithm of the salt concentration levels off
+SALT_FLOOR = 1e-3  # mol/m3, below which the logarithm of the salt concentration levels off
 
 
 def log_salt(concentration):
     """ln c, level below a floor."""
-    return jnp.log(smooth_positive(concentration, _FLOOR))
+    return jnp.log(smooth_positive(concentration, SALT_FLOOR))
 
 
 class Span(eqx.Module):
@@ -190,7 +190,7 @@ class PorousCell(eqx.Module):
         contact = c[0] + self.salt_share * self.current * self.half_path[0] / diffusivity
         drop = self.current * self.half_path[0] / conductivity
         drop = drop - self.diffusion_potential * (log_salt(c[0]) - log_salt(contact))
-        exchange = self.metal.kinetics(smooth_positive(contact, _FLOOR))
+        exchange = self.metal.kinetics(smooth_positive(contact, SALT_FLOOR))
         return drop + overpotential(self.current, exchange, self.thermal_voltage)
 
     def plating_potential(self, w: Array) -> Array:

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from solver.cell.discretise import Mesh, build, rest
+from solver.cell.galvanostatic import Galvanostatic
 from solver.cell.library import chen2020
 from solver.cell.losses import CAUSES, losses
 from solver.cell.operation import pulse_resistance
-from solver.cell.porous import Mesh, build, rest
 from solver.numerics.march import March, march
 
 MESH = Mesh(5, 3, 5, 6)
@@ -42,7 +43,8 @@ def outcome(cell, current):
     system = build(cell, current, MESH)
     start, guess = rest(system, cell, jnp.asarray(0.6))
     method = March(max_steps=STEPS, schedule=jnp.asarray(TIMES))
-    record = march(system, start, guess, cell.lower_cutoff, jnp.ones_like(current), jnp.asarray(300.0), method).value
+    loaded = Galvanostatic(system, cell.lower_cutoff, jnp.ones_like(current))
+    record = march(loaded, start, guess, jnp.asarray(300.0), method).value
     found = losses(system, record.unknowns, record.state)
     resistance = pulse_resistance(record.observed[jnp.array([0, STEPS])], jnp.stack([0.0 * current, current]))
     return jnp.append(jnp.sum(found.parts, axis=1), resistance)

@@ -8,10 +8,10 @@ import pytest
 
 from microstructure.units import Wh, faraday, gas_constant, litre, mAh_cm2
 from solver.cell.cell import stoichiometry_at, theoretical_capacity
+from solver.cell.discretise import Mesh
 from solver.cell.library import chen2020, half_cell
 from solver.cell.operation import pulse
 from solver.cell.performance import Casing, Densities, areal_capacity, n_to_p_ratio, stack
-from solver.cell.porous import Mesh
 from solver.cell.protocol import DFN, Stop, discharge
 
 

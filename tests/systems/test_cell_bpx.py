@@ -17,8 +17,8 @@ from microstructure.exchange.bpx_write import VERSIONS, write_bpx
 from microstructure.units import Ah
 from solver.cell.bpx import cell_from_bpx
 from solver.cell.bpx_export import bpx_from_cell
+from solver.cell.discretise import Mesh
 from solver.cell.library import chen2020, marquis2019
-from solver.cell.porous import Mesh
 from solver.cell.protocol import DFN, Stop, discharge
 from solver.handover import CellDesign, Properties, electrode, full_cell
 from solver.numerics.march import March
