@@ -35,9 +35,10 @@ class Losses(eqx.Module):
     """The losses of a cell at a moment, V, positive where they lower the voltage: on charge most are negative.
 
     **Arguments:** `open_circuit`, voltage at rest at the mean stoichiometries, classes of particles of an electrode
-    averaged by their current; `voltage`, at the terminals; by place in the order of `PLACES`, shape (3,): `ohmic_solid`, `ohmic_electrolyte`, `concentration`, diffusion potential of the
-    salt, `kinetic`, charge transfer, `solid_diffusion`, from the mean of each particle to its surface, `uneven_use`,
-    from the mean of a class of particles in the electrode to that at each depth, which rest would give back;
+    averaged by their current; `voltage`, at the terminals; by place in the order of `PLACES`, shape (3,):
+    `ohmic_solid`, `ohmic_electrolyte`, `concentration`, diffusion potential of the salt, `kinetic`, charge transfer,
+    `solid_diffusion`, from the mean of each particle to its surface, `uneven_use`, from the mean of a class of
+    particles in the electrode to that at each depth, which rest would give back;
     `contact`, between the collectors and the terminals.
     """
 
