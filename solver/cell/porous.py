@@ -149,11 +149,21 @@ class PorousCell(System):
         lyte = self.electrolyte
         return 2.0 * (1.0 - lyte.transference_number) * lyte.thermodynamic_factor * self._thermal()
 
+    def _salt_conductance(self, c):
+        """Conductance of each face to diffusion, shape (n - 1,), m/s: the mean of D between the two concentrations.
+
+        The flux of salt is the step of the integral of D over c, the Kirchhoff transform, over the whole path, across
+        layers too; Simpson's rule for the mean. Half cells in series would be second order as well, with five times the
+        error in voltage where D falls as steeply as in the negative electrode of Chen 2020 at 2C.
+        """
+        middle = 0.5 * (c[1:] + c[:-1])
+        ends, centre = (self.electrolyte.transport(x, self.temperature)[0] for x in (c, middle))
+        return (ends[1:] + 4.0 * centre + ends[:-1]) / 6.0 / (self.half_path[1:] + self.half_path[:-1])
+
     def _faces(self, c, psi):
-        """Resistances of the faces to diffusion and to ions, ionic current of each face, and the log-ratio of salt."""
-        diffusivity, conductivity = self.electrolyte.transport(c, self.temperature)
-        salt_half, ion_half = self.half_path / diffusivity, self.half_path / conductivity
-        salt, ion = salt_half[:-1] + salt_half[1:], ion_half[:-1] + ion_half[1:]
+        """Conductance of the faces to diffusion and resistance to ions, and the ionic current of each face."""
+        ion_half = self.half_path / self.electrolyte.transport(c, self.temperature)[1]
+        salt, ion = self._salt_conductance(c), ion_half[:-1] + ion_half[1:]
         log_c = _log(c)
         drive = psi[1:] - psi[:-1] + self.current * self.solid_resistance
         drive = drive + self._diffusion_potential() * (log_c[1:] - log_c[:-1])
@@ -166,7 +176,7 @@ class PorousCell(System):
         salt, _, ionic = self._faces(c, self.spread(psi))
         share = (1.0 - self.electrolyte.transference_number) / faraday
         # The anion flux is zero at both outer faces, at a collector and at lithium metal alike.
-        flow = jnp.pad((c[1:] - c[:-1]) / salt + share * ionic, 1)
+        flow = jnp.pad((c[1:] - c[:-1]) * salt + share * ionic, 1)
         balance = self.storage * (c - past[: self.size]) - gamma * (flow[1:] - flow[:-1])
         ends = jnp.pad(ionic, 1)
         reaction = self.spread([e.area * j for e, j in zip(self.electrodes, current, strict=True)])
@@ -235,20 +245,22 @@ class PorousCell(System):
         n = self.size
 
         def halves(c):
-            diffusivity, conductivity = self.electrolyte.transport(c, self.temperature)
-            return self.half_path / diffusivity, self.half_path / conductivity, _log(c)
+            return self.half_path / self.electrolyte.transport(c, self.temperature)[1], _log(c)
 
-        (salt_half, ion_half, _), (d_salt, d_ion, d_log) = jax.jvp(halves, (c,), (jnp.ones_like(c),))
-        _, _, ionic = self._faces(c, self.spread(psi))
+        (ion_half, _), (d_ion, d_log) = jax.jvp(halves, (c,), (jnp.ones_like(c),))
+        conductance, _, ionic = self._faces(c, self.spread(psi))
+        # A face has two neighbours, of which one is even and one odd: two sweeps give both slopes.
+        even = jnp.where(jnp.arange(n) % 2 == 0, 1.0, 0.0)
+        by_even, by_odd = (jax.jvp(self._salt_conductance, (c,), (mark,))[1] for mark in (even, 1.0 - even))
+        bend_left = jnp.where(even[:-1] > 0, by_even, by_odd) * (c[1:] - c[:-1])
+        bend_right = jnp.where(even[:-1] > 0, by_odd, by_even) * (c[1:] - c[:-1])
         share = (1.0 - self.electrolyte.transference_number) / faraday
-        conductance = 1.0 / (salt_half[:-1] + salt_half[1:])
         through = self.inside() / (self.solid_resistance + ion_half[:-1] + ion_half[1:])
-        bend = (c[1:] - c[:-1]) * conductance**2
         mixed = self._diffusion_potential()
         i_left = -through * (mixed * d_log[:-1] + ionic * d_ion[:-1])
         i_right = through * (mixed * d_log[1:] - ionic * d_ion[1:])
-        g_left = -conductance - bend * d_salt[:-1] + share * i_left
-        g_right = conductance - bend * d_salt[1:] + share * i_right
+        g_left = -conductance + bend_left + share * i_left
+        g_right = conductance + bend_right + share * i_right
 
         def rows(salt, charge):
             return jnp.stack([-gamma * salt, charge])
