@@ -3,10 +3,10 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array
 
 from . import bdf
+from .lanes import where_active, while_lanes, write
 from .walk import Record
 
 
@@ -43,49 +43,61 @@ def sweep(walk, cotangents, system, method):
     """
     k = method.order
     given = _filled(cotangents, walk)
-    beyond = jnp.arange(walk.times.shape[0]) >= walk.count
-    last_observed = jnp.sum(jnp.where(beyond, given.observed, 0.0))
-    end_time = jnp.sum(jnp.where(beyond, given.time, 0.0))
-
-    def transposed_step(index, y_bar, v_bar, w_bar):
-        time, times, states, w = _step_inputs(walk, index, k)
-        (past, gamma), to_past = jax.vjp(lambda time, states: bdf.past(time, times, states, index), time, states)
-        _, explicit = jax.vjp(lambda w: (system.state(w, past, gamma), system.observe(w)), w)
-        multiplier = -system.solve_transposed(w, past, gamma, w_bar + explicit((y_bar, v_bar))[0])
-        _, pullback = jax.vjp(lambda p, g: (system.residual(w, p, g), system.state(w, p, g)), past, gamma)
-        return multiplier, *to_past(pullback((multiplier, y_bar)))
-
-    def visit(adjoint):
-        index, side = adjoint.index, adjoint.on_side
-        at_end = (index == walk.count) & ~side
-        y_bar = jnp.where(side, 0.0, adjoint.states[0])
-        v_bar = jnp.where(side, 1.0, jnp.where(at_end, last_observed, given.observed[index]))
-        found = transposed_step(index, y_bar, v_bar, jnp.where(at_end, given.unknowns, 0.0))
-        event = at_end & walk.reached & (index > 0)
-        slope = jnp.where(event, adjoint.side[1], 1.0)
-        weight = jnp.where(event, (end_time + found[1]) / slope, 0.0)
-        multiplier, _, states_bar = jax.tree.map(lambda a, b: a - weight * b, found, adjoint.side)
-        shifted = jnp.concatenate([adjoint.states[1:], jnp.zeros_like(adjoint.states[:1])])
-        towards = jnp.where(index == 0, states_bar, shifted + states_bar)
-        return _Adjoint(
-            index=jnp.where(side, index, index - 1),
-            on_side=jnp.zeros_like(side),
-            states=jnp.where(side, adjoint.states, towards),
-            multipliers=adjoint.multipliers.at[index].set(multiplier),
-            state_bars=adjoint.state_bars.at[index].set(y_bar),
-            observed_bars=adjoint.observed_bars.at[index].set(v_bar - weight),
-            level=adjoint.level + weight,
-            side=jax.tree.map(lambda a, b: jnp.where(side, b, a), adjoint.side, found),
-        )
-
     states = jnp.zeros((k, walk.states.shape[1]), walk.states.dtype).at[0].set(given.state)
     zero, count = jnp.zeros_like(walk.step), jnp.maximum(walk.count, 0)
     adjoint = _Adjoint(
         count, walk.reached & (count > 0), states, jnp.zeros_like(walk.unknowns), jnp.zeros_like(walk.states),
         jnp.zeros_like(walk.observed), zero, (jnp.zeros_like(walk.unknowns[0]), zero, jnp.zeros_like(states)),
     )  # fmt: skip
-    adjoint = lax.while_loop(lambda adjoint: adjoint.index >= 0, visit, adjoint)
+    arrays, static = eqx.partition((system, walk, given), eqx.is_array)
+
+    def visit(adjoint, active, arrays):
+        return _visit(adjoint, active, *eqx.combine(arrays, static), k)
+
+    adjoint = while_lanes(lambda adjoint: adjoint.index >= 0, visit, adjoint, arrays)
     return _parameter_cotangents(system, walk, adjoint, k), jnp.sum(adjoint.states, axis=0), adjoint.level
+
+
+def _visit(adjoint, active, system, walk, given, order):
+    """One step backwards, or the first of the two visits of the last step. Nothing changes unless `active`."""
+    index, side = jnp.maximum(adjoint.index, 0), adjoint.on_side
+    beyond = jnp.arange(walk.times.shape[0]) >= walk.count
+    at_end = (index == walk.count) & ~side
+    y_bar = jnp.where(side, 0.0, adjoint.states[0])
+    last_observed = jnp.sum(jnp.where(beyond, given.observed, 0.0))
+    v_bar = jnp.where(side, 1.0, jnp.where(at_end, last_observed, given.observed[index]))
+    found = _transposed_step(system, walk, index, y_bar, v_bar, jnp.where(at_end, given.unknowns, 0.0), order)
+    event = at_end & walk.reached & (index > 0)
+    slope = jnp.where(event, adjoint.side[1], 1.0)
+    end_time = jnp.sum(jnp.where(beyond, given.time, 0.0))
+    weight = jnp.where(event, (end_time + found[1]) / slope, 0.0)
+    multiplier, _, states_bar = jax.tree.map(lambda a, b: a - weight * b, found, adjoint.side)
+    shifted = jnp.concatenate([adjoint.states[1:], jnp.zeros_like(adjoint.states[:1])])
+    towards = jnp.where(index == 0, states_bar, shifted + states_bar)
+
+    def choose(new, old):
+        return where_active(active, new, old)
+
+    return _Adjoint(
+        index=choose(jnp.where(side, index, index - 1), adjoint.index),
+        on_side=choose(jnp.zeros_like(side), side),
+        states=choose(jnp.where(side, adjoint.states, towards), adjoint.states),
+        multipliers=write(adjoint.multipliers, index, multiplier, active),
+        state_bars=write(adjoint.state_bars, index, y_bar, active),
+        observed_bars=write(adjoint.observed_bars, index, v_bar - weight, active),
+        level=choose(adjoint.level + weight, adjoint.level),
+        side=choose(jax.tree.map(lambda a, b: jnp.where(side, b, a), adjoint.side, found), adjoint.side),
+    )
+
+
+def _transposed_step(system, walk, index, y_bar, v_bar, w_bar, order):
+    """Pulls cotangents of y, V and w of a step back: the multiplier of its equations, and those of time and states."""
+    time, times, states, w = _step_inputs(walk, index, order)
+    (past, gamma), to_past = jax.vjp(lambda time, states: bdf.past(time, times, states, index), time, states)
+    _, explicit = jax.vjp(lambda w: (system.state(w, past, gamma), system.observe(w)), w)
+    multiplier = -system.solve_transposed(w, past, gamma, w_bar + explicit((y_bar, v_bar))[0])
+    _, pullback = jax.vjp(lambda p, g: (system.residual(w, p, g), system.state(w, p, g)), past, gamma)
+    return multiplier, *to_past(pullback((multiplier, y_bar)))
 
 
 def _parameter_cotangents(system, walk, adjoint, order):
