@@ -3,11 +3,15 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
 from . import bdf
 from .lanes import where_active, while_lanes, write
 from .walk import Record
+
+
+_ROWS = 32  # steps whose equations are differentiated in the parameters side by side
 
 
 class _Adjoint(eqx.Module):
@@ -101,9 +105,8 @@ def _transposed_step(system, walk, index, y_bar, v_bar, w_bar, order):
 
 
 def _parameter_cotangents(system, walk, adjoint, order):
-    """The derivative in every parameter of the sum, over all steps at once, of cotangents times equations."""
+    """The derivative in every parameter of the sum over the steps of cotangents times equations, `_ROWS` at a time."""
     params, static = eqx.partition(system, eqx.is_inexact_array)
-    index = jnp.minimum(jnp.arange(walk.times.shape[0]), jnp.maximum(walk.count, 0))
 
     def step(params, index, multiplier, y_bar, v_bar):
         system = eqx.combine(params, static)
@@ -115,11 +118,20 @@ def _parameter_cotangents(system, walk, adjoint, order):
             + v_bar * system.observe(w)
         )
 
-    def total(params):
-        rows = (index, adjoint.multipliers, adjoint.state_bars, adjoint.observed_bars)
-        return jnp.sum(jax.vmap(step, in_axes=(None, 0, 0, 0, 0))(params, *rows))
+    def total(params, first):
+        index = first + jnp.arange(_ROWS)
+        wanted = index <= walk.count
+        index = jnp.clip(index, 0, jnp.maximum(walk.count, 0))
+        rows = (adjoint.multipliers[index], adjoint.state_bars[index], adjoint.observed_bars[index])
+        parts = jax.vmap(step, in_axes=(None, 0, 0, 0, 0))(params, index, *rows)
+        return jnp.sum(jnp.where(wanted, parts, 0.0))
 
-    return jax.grad(total)(params)
+    def add(carry):
+        first, sums = carry
+        return first + _ROWS, jax.tree.map(jnp.add, sums, jax.grad(total)(params, first))
+
+    start = jnp.zeros_like(walk.count), jax.tree.map(jnp.zeros_like, params)
+    return lax.while_loop(lambda carry: carry[0] <= walk.count, add, start)[1]
 
 
 def _filled(record, walk):
