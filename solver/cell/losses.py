@@ -179,7 +179,8 @@ def _electrolyte(system, c, ionic, share):
     A face belongs half to each of its cells: its resistance by their half paths, its ratio of concentrations at the
     value between them that the flux of salt gives.
     """
-    salt_half, ion_half, log_c = system.halves(c)
+    ion_half, log_c = system.halves(c)
+    salt_half = system.half_path / system.electrolyte.transport(c, system.temperature)[0]
     between = (c[:-1] * salt_half[1:] + c[1:] * salt_half[:-1]) / (salt_half[:-1] + salt_half[1:])
     scale, log_face = system.diffusion_potential, log_salt(between)
     left = jnp.stack([ionic * ion_half[:-1], -scale * (log_face - log_c[:-1])])

@@ -133,27 +133,37 @@ class PorousCell(eqx.Module):
         """(1 - t+) / F, mol/C."""
         return (1.0 - self.electrolyte.transference_number) / faraday
 
-    def halves(self, c: Array) -> tuple[Array, Array, Array]:
-        """Resistances of the half cells to diffusion, s/m, and to ions, ohm m2, and ln c."""
-        diffusivity, conductivity = self.electrolyte.transport(c, self.temperature)
-        return self.half_path / diffusivity, self.half_path / conductivity, log_salt(c)
+    def halves(self, c: Array) -> tuple[Array, Array]:
+        """Resistances of the half cells to ions, ohm m2, and ln c."""
+        return self.half_path / self.electrolyte.transport(c, self.temperature)[1], log_salt(c)
+
+    def salt_conductance(self, c: Array) -> Array:
+        """Conductance of each face to diffusion, shape (n - 1,), m/s: the mean of D between the two concentrations.
+
+        The flux of salt is the step of the integral of D over c, the Kirchhoff transform, over the whole path, across
+        layers too; Simpson's rule for the mean. Half cells in series would be second order as well, with five times the
+        error in voltage where D falls as steeply as in the negative electrode of Chen 2020 at 2C.
+        """
+        middle = 0.5 * (c[1:] + c[:-1])
+        ends, centre = (self.electrolyte.transport(x, self.temperature)[0] for x in (c, middle))
+        return (ends[1:] + 4.0 * centre + ends[:-1]) / 6.0 / (self.half_path[1:] + self.half_path[:-1])
 
     def faces(self, c: Array, psi: Array) -> tuple[Array, Array, Array]:
-        """Resistances of the faces to diffusion and to ions, and the ionic current of each face."""
-        salt_half, ion_half, log_c = self.halves(c)
-        salt, ion = salt_half[:-1] + salt_half[1:], ion_half[:-1] + ion_half[1:]
+        """Conductance of the faces to diffusion and resistance to ions, and the ionic current of each face."""
+        ion_half, log_c = self.halves(c)
+        ion = ion_half[:-1] + ion_half[1:]
         drive = psi[1:] - psi[:-1] + self.current * self.solid_resistance
         drive = drive + self.diffusion_potential * (log_c[1:] - log_c[:-1])
         inside = self.inside()
         ionic = inside * drive / (self.solid_resistance + ion) + (1.0 - inside) * self.current
-        return salt, ion, ionic
+        return self.salt_conductance(c), ion, ionic
 
     def residual(self, w: Array, past: Array, gamma: Array) -> Array:
         """The equations of a step: balance of salt in each cell, of charge in each electrode cell, and kinetics."""
         c, psi, current = self.unknowns(w)
         salt, _, ionic = self.faces(c, self.spread(psi))
         # The anion flux is zero at both outer faces, at a collector and at lithium metal alike.
-        flow = jnp.pad((c[1:] - c[:-1]) / salt + self.salt_share * ionic, 1)
+        flow = jnp.pad((c[1:] - c[:-1]) * salt + self.salt_share * ionic, 1)
         balance = self.storage * (c - past[: self.size]) - gamma * (flow[1:] - flow[:-1])
         ends = jnp.pad(ionic, 1)
         reaction = self.summed([p.area * j for p, j in zip(self.particles, current, strict=True)])
@@ -202,7 +212,7 @@ class PorousCell(eqx.Module):
             return jnp.asarray(jnp.inf)
         c, psi, _ = self.unknowns(w)
         last = self.electrodes[0].count - 1
-        _, ion_half, log_c = self.halves(c)
+        ion_half, log_c = self.halves(c)
         # Half a cell on, where the whole current is ionic; the logarithm of the salt is continued straight.
         ahead = ion_half[last] / (ion_half[last] + ion_half[last + 1]) * (log_c[last + 1] - log_c[last])
         return psi[0][last] + self.current * ion_half[last] - self.diffusion_potential * ahead

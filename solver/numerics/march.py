@@ -58,7 +58,7 @@ class March(eqx.Module):
     `schedule`, times to step to, shape (max_steps + 1,), instead of choosing them: a replay of an earlier record.
     """
 
-    tolerance: Float[Array, ""] = eqx.field(converter=real, default=3e-4)
+    tolerance: Float[Array, ""] = eqx.field(converter=real, default=2e-4)
     first_step: Float[Array, ""] = eqx.field(converter=real, default=1e-6)
     growth: Float[Array, ""] = eqx.field(converter=real, default=2.0)
     longest: Float[Array, ""] = eqx.field(converter=real, default=jnp.inf)
