@@ -45,6 +45,7 @@ def test_the_job_of_calendering_is_a_job():
     assert parse_job(text)["calendering.friction"] == 0.3
 
 
+@pytest.mark.slow
 def test_transport_runs_without_a_warning_and_says_what_the_page_says():
     image, binder, skin, wall, total, sphere = _said("transport")
     assert "tau 2.1138, D_eff 0.18767" in image
