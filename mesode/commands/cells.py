@@ -26,15 +26,27 @@ def charge(options) -> dict:
     return _run(options, "charge")
 
 
-def load_cell(name: str):
-    """The cell of a command line and its nominal capacity in Ah: a built-in set, a BPX file or a run file."""
+def load_cell(name: str, thermal: bool = False):
+    """The cell of a command line and its nominal capacity in Ah: a built-in set, a BPX file or a run file.
+
+    With `thermal`, the lumped thermal model in it, or a `ValueError` where nothing is known of it.
+    """
+    path = pathlib.Path(name)
+    if name == "Chen2020" and thermal:
+        from solver.cell import library
+        from solver.cell.cell import warmed
+
+        return warmed(library.chen2020(), library.chen_thermal()), NOMINAL_Ah[name]
+    if thermal and path.suffix.lower() != ".json":
+        raise ValueError(
+            f"`--thermal` needs thermal parameters, of which `{name}` has none; Chen2020 and BPX files may."
+        )
     if name in NOMINAL_Ah:
         from solver.cell import library
 
         return getattr(library, name.lower())(), NOMINAL_Ah[name]
-    path = pathlib.Path(name)
     if path.suffix.lower() == ".json":
-        return _cell_of_bpx(path)
+        return _cell_of_bpx(path, thermal)
     if path.suffix.lower() in (".h5", ".hdf5"):
         return _cell_of_run(path)
     import difflib
@@ -48,12 +60,15 @@ def load_cell(name: str):
     )
 
 
-def _cell_of_bpx(path):
+def _cell_of_bpx(path, thermal):
     from microstructure.exchange.bpx import read_bpx
-    from solver.cell.bpx import cell_from_bpx
+    from solver.cell.bpx import cell_from_bpx, thermal_from_bpx
+    from solver.cell.cell import warmed
 
     source = read_bpx(path)
     cell = cell_from_bpx(source)
+    if thermal:
+        cell = warmed(cell, thermal_from_bpx(source))
     for note in source.notes:
         log(note)
     if source.state_of_charge not in (None, 1.0):
@@ -90,7 +105,7 @@ def _run(options, kind: str) -> dict:
     from solver.cell import protocol
     from solver.numerics.solution import Result, SolveError
 
-    cell, nominal = load_cell(options.cell)
+    cell, nominal = load_cell(options.cell, options.thermal)
     current = options.c_rate * nominal
     density = jnp.asarray(current / float(cell.area))  # a plain number would be compiled in, for each C-rate anew
     solution = eqx.filter_jit(getattr(protocol, kind))(cell, density)
@@ -128,6 +143,7 @@ def _curve(run, c_rate: float, current: float, area: float, stop: str) -> dict:
         "energy_Wh": float(run.energy) * area / 3600.0,
         "end_time_s": float(run.end_time),
         "stop": stop,
+        "temperature_K": np.asarray(run.temperature)[:used],
     }
 
 
@@ -137,3 +153,6 @@ def _print(out: dict, kind: str) -> None:
     print(f"  capacity   {out['capacity_Ah']:.5g} Ah")
     print(f"  energy     {out['energy_Wh']:.5g} Wh")
     print(f"  voltage    {out['voltage_V'][0]:.4f} V to {out['voltage_V'][-1]:.4f} V")
+    celsius = out["temperature_K"] - 273.15
+    if np.ptp(celsius) > 0:
+        print(f"  warmed to  {np.max(celsius):.2f} °C from {celsius[0]:.2f} °C")

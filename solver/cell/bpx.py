@@ -1,9 +1,7 @@
 """A cell from the values of a BPX file."""
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from microstructure.exchange.bpx import BpxCell, BpxElectrode
 from microstructure.exchange.formula import Formula, Points
@@ -12,28 +10,12 @@ from ..electrochemistry.electrolyte import Electrolyte
 from ..electrochemistry.intercalation import Intercalation
 from ..electrochemistry.kinetics import InsertionKinetics
 from ..electrochemistry.laws import Constant, Expression, Law, Table
-from .cell import Cell, Electrode, Separator, full_at_upper_cutoff
+from .cell import Cell, Electrode, ParticleClass, Separator, Thermal, full_at_upper_cutoff
 
 # In `User-defined`, where the standard has no field; the first is the name that PyBaMM reads.
 THERMODYNAMIC_FACTOR = "Thermodynamic factor"
 ACTIVE_FRACTION = "Mesode {side} electrode active fraction"
 _PAIRS = "Number of electrode pairs connected in parallel to make a cell"
-
-
-class ParticleClass(eqx.Module):
-    """One class of particles of an electrode: what a BPX file says of one active material.
-
-    **Arguments:** `active_fraction`, share of the electrode's volume; `specific_area`, per volume of electrode, 1/m;
-    `particle_radius`, m; `material`; `stoichiometry_full` and `stoichiometry_empty`; `name`, static.
-    """
-
-    active_fraction: Array
-    specific_area: Array
-    particle_radius: Array
-    material: Intercalation
-    stoichiometry_full: Array
-    stoichiometry_empty: Array
-    name: str = eqx.field(static=True, default="")
 
 
 def cell_from_bpx(source: BpxCell) -> Cell:
@@ -130,13 +112,7 @@ def _electrolyte(source, reference):
 
 def _electrode(source, side, reference):
     electrode: BpxElectrode = getattr(source, side)
-    if len(electrode.particles) > 1:
-        names = ", ".join(f"`{name}`" for name in electrode.particles)
-        raise ValueError(
-            f"The {side} electrode of `{source.name}` is a blend of {len(electrode.particles)} classes of particles "
-            f"({names}), and the cell takes one class for each electrode."
-        )
-    (part,) = particle_classes(source, side)
+    part, *others = particle_classes(source, side)
     return Electrode(
         thickness=electrode.layer["Thickness [m]"],
         porosity=electrode.layer["Porosity"],
@@ -148,6 +124,7 @@ def _electrode(source, side, reference):
         material=part.material,
         stoichiometry_full=part.stoichiometry_full,
         stoichiometry_empty=part.stoichiometry_empty,
+        others=tuple(others),
     )
 
 
@@ -182,10 +159,7 @@ def _class(source, side, name, values, reference):
             f"Fields `{title} / Surface area per unit volume [m-1]` and `Particle radius [m]` of `{source.name}` give "
             f"an active fraction a R / 3 of {share:g}, but it must lie between 0 and 1."
         )
-    return ParticleClass(
-        *(jnp.asarray(v, float) for v in (share, area, radius)), material,
-        *(jnp.asarray(v, float) for v in (full, empty)), name,
-    )  # fmt: skip
+    return ParticleClass(share, area, radius, material, full, empty)
 
 
 def _potential(value, ends, what):
@@ -212,6 +186,11 @@ def _require_positive(values, what, of, where):
 
 def _filled(cell, source):
     """`cell` at rest at its upper cut-off voltage; the stoichiometries must allow it."""
+    if cell.negative.others or cell.positive.others:
+        raise ValueError(
+            f"File `{source.name}` has a blend of particles and names a state of charge; a blend starts at the limits of "
+            "its stoichiometries. Leave the state of charge out."
+        )
     filled = full_at_upper_cutoff(cell, reach=0.5)
     cut_off = f"Field `Cell / Upper voltage cut-off [V]` of `{source.name}`, {float(cell.upper_cutoff):g} V,"
     for side in ("negative", "positive"):
@@ -239,3 +218,19 @@ def law_from_bpx(value: float | Formula | Points) -> Law:
     if isinstance(value, Points):
         return Table(list(value.x), list(value.y))
     return Constant(float(value))
+
+
+def thermal_from_bpx(source: BpxCell) -> Thermal:
+    """The lumped thermal model of a BPX file: its volume, density and specific heat, surface and heat transfer
+    coefficient, over its area of electrode. A `ValueError` names what is missing."""
+    names = ("Volume [m3]", "Density [kg.m-3]", "Specific heat capacity [J.K-1.kg-1]", "External surface area [m2]")
+    values = [source.cell.get(name) for name in names]
+    missing = [name for name, value in zip(names, values, strict=True) if value is None]
+    if source.heat_transfer_coefficient is None:
+        missing.append("Heat transfer coefficient [W.m-2.K-1]")
+    if missing:
+        raise ValueError(f"The lumped thermal model needs what this BPX file lacks: {', '.join(missing)}.")
+    volume, density, heat, surface = values
+    area = source.cell["Electrode area [m2]"] * source.cell[_PAIRS]  # of all pairs, m2
+    cooling = source.heat_transfer_coefficient * surface / area
+    return Thermal(density * heat * volume / area, cooling, source.ambient_temperature)
