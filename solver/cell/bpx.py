@@ -188,8 +188,8 @@ def _filled(cell, source):
     """`cell` at rest at its upper cut-off voltage; the stoichiometries must allow it."""
     if cell.negative.others or cell.positive.others:
         raise ValueError(
-            f"File `{source.name}` has a blend of particles and names a state of charge; a blend starts at the limits of "
-            "its stoichiometries. Leave the state of charge out."
+            f"File `{source.name}` has a blend of particles and names a state of charge; a blend starts at the limits "
+            "of its stoichiometries. Leave the state of charge out."
         )
     filled = full_at_upper_cutoff(cell, reach=0.5)
     cut_off = f"Field `Cell / Upper voltage cut-off [V]` of `{source.name}`, {float(cell.upper_cutoff):g} V,"
