@@ -21,9 +21,9 @@ class EIS(eqx.Module):
     Salt and potentials are solved on `mesh` and on one of twice as many cells, and extrapolated (Richardson); particles
     are exact.
 
-    **Arguments:** `mesh`, a [`Mesh`][], whose number of modes is not used; `double_layer`, capacitance of the (negative,
-    positive) electrode per reacting area, F/m2, of lithium metal per area of the cell; `series_resistance`, ohm m2, and
-    `inductance`, H, of what the cell does not hold, such as leads and tabs.
+    **Arguments:** `mesh`, a [`Mesh`][], whose number of modes is not used; `double_layer`, capacitance of the
+    (negative, positive) electrode per reacting area, F/m2, of lithium metal per area of the cell; `series_resistance`,
+    ohm m2, and `inductance`, H, of what the cell does not hold, such as leads and tabs.
 
     **Source:** Doyle, Meyers and Newman 2000, doi 10.1149/1.1393162.
     """
@@ -42,9 +42,9 @@ class EIS(eqx.Module):
 class Impedance(eqx.Module):
     """A spectrum.
 
-    **Arguments:** `frequency`, Hz, shape (f,); `specific`, -dV/di with the current positive on discharge, complex, shape
-    (f,), ohm m2; `correction`, what the extrapolation added to the finer mesh, complex, shape (f,), ohm m2, well above
-    the error that is left; `area` of the cell, m2.
+    **Arguments:** `frequency`, Hz, shape (f,); `specific`, -dV/di with the current positive on discharge, complex,
+    shape (f,), ohm m2; `correction`, what the extrapolation added to the finer mesh, complex, shape (f,), ohm m2, well
+    above the error that is left; `area` of the cell, m2.
     """
 
     frequency: Float[Array, " f"]

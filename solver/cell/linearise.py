@@ -4,11 +4,11 @@ With all changes proportional to exp(s t), the balance of salt and the conservat
 
     s (eps h dc + a h C dpsi / F) = d(flow),    d(i_e) = a h (dj + s C dpsi),
 
-where the flow of salt and the ionic current of a face are linear in the changes of the two cells beside it. Kinetics and
-the particle behind the surface give dj = (dpsi - psi_c dc) / (psi_j - psi_x beta), with the exact response of a sphere,
-dx = -beta dj, beta = R / (D F c_max) Y(s R^2 / D). That is a complex system of 2 by 2 blocks for each s. All derivatives
-are those of `PorousCell`, by automatic differentiation. The double layers of porous electrodes take up anions, so that
-charging them draws salt from the electrolyte; that of lithium metal takes up lithium.
+where the flow of salt and the ionic current of a face are linear in the changes of the two cells beside it. Kinetics
+and the particle behind the surface give dj = (dpsi - psi_c dc) / (psi_j - psi_x beta), with the exact response of a
+sphere, dx = -beta dj, beta = R / (D F c_max) Y(s R^2 / D). That is a complex system of 2 by 2 blocks for each s. All
+derivatives are those of `PorousCell`, by automatic differentiation. The double layers of porous electrodes take up
+anions, so that charging them draws salt from the electrolyte; that of lithium metal takes up lithium.
 """
 
 import equinox as eqx
@@ -28,8 +28,8 @@ from .porous import PorousCell
 class State(eqx.Module):
     """Where a cell is linearised, on its mesh.
 
-    **Arguments:** `concentration` of the salt, mol/m3, shape (n,); `reaction` current density, A/m2, and stoichiometry at
-    the `surface`, of each electrode, shape (count,).
+    **Arguments:** `concentration` of the salt, mol/m3, shape (n,); `reaction` current density, A/m2, and stoichiometry
+    at the `surface`, of each electrode, shape (count,).
     """
 
     concentration: Float[Array, " n"]
@@ -40,9 +40,9 @@ class State(eqx.Module):
 class Surface(eqx.Module):
     """The linear response of the reacting surface of a porous electrode.
 
-    **Arguments:** `by_concentration`, `by_current`, `by_surface`, derivatives of psi in c, j and the stoichiometry at the
-    surface, shape (count,); `resistance`, R / (D F c_max), m2/A; `time`, R^2 / D, s; `area`, reacting area of a cell per
-    electrode area; `first`, index of the first cell.
+    **Arguments:** `by_concentration`, `by_current`, `by_surface`, derivatives of psi in c, j and the stoichiometry at
+    the surface, shape (count,); `resistance`, R / (D F c_max), m2/A; `time`, R^2 / D, s; `area`, reacting area of a
+    cell per electrode area; `first`, index of the first cell.
     """
 
     by_concentration: Float[Array, " count"]
@@ -65,10 +65,10 @@ class Surface(eqx.Module):
 class Metal(eqx.Module):
     """The linear response of lithium metal.
 
-    **Arguments:** `contact_by_salt`, `contact_by_current`, derivatives of the salt concentration at the metal in that of
-    the first cell and in the current; `time` of diffusion through half of that cell, s; `by_contact` and `by_current`, of
-    the overpotential; `diffusion_potential`, derivative of the potential behind the contact, V m3/mol; `double_layer`,
-    F/m2.
+    **Arguments:** `contact_by_salt`, `contact_by_current`, derivatives of the salt concentration at the metal in that
+    of the first cell and in the current; `time` of diffusion through half of that cell, s; `by_contact` and
+    `by_current`, of the overpotential; `diffusion_potential`, derivative of the potential behind the contact, V m3/mol;
+    `double_layer`, F/m2.
     """
 
     contact_by_salt: Float[Array, ""]
@@ -99,8 +99,8 @@ class Linear(eqx.Module):
     """The linearised cell: what does not depend on the exponent s.
 
     **Arguments:** `lower`, `diagonal`, `upper`, blocks of (balance, charge) by (c, psi) through the faces, and
-    `capacity`, of what is stored, shape (2, 2, n); `forcing`, by the current, shape (2, n); `reading`, of the voltage by
-    (c, psi), shape (2, n), and `ohmic`, by the current; `surfaces`, of the porous electrodes; `metal`.
+    `capacity`, of what is stored, shape (2, 2, n); `forcing`, by the current, shape (2, n); `reading`, of the voltage
+    by (c, psi), shape (2, n), and `ohmic`, by the current; `surfaces`, of the porous electrodes; `metal`.
     """
 
     lower: Float[Array, "2 2 n"]
