@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from microstructure.checks import require
@@ -70,8 +71,8 @@ def impedance(
     """The impedance of a cell at rest, or at the instant of a run.
 
     **Arguments:** `frequency`, Hz, shape (f,), positive; `method`, by default `EIS()`; `state_of_charge`, of a cell at
-    rest; or `state`, the profiles of a run such as [`Discharge`][]`.final`, with the `current_density` that keeps
-    flowing, A/m2, positive on discharge, zero where it has just been switched off.
+    rest; or `state`, the profiles of a run such as [`Discharge`][]`.final`, with the `current_density` that flows there
+    and goes on, A/m2, positive on discharge.
 
     **Returns:** an [`Impedance`][], differentiable in every number of `cell`, of `method` and of the state.
     """
@@ -87,7 +88,7 @@ def impedance(
 
     def on(mesh):
         system = build(cell, current, mesh)
-        here = at_rest(system, cell, charged) if state is None else _resampled(state, system, cell, mesh)
+        here = at_rest(system, cell, charged) if state is None else resampled(state, cell, mesh)
         return jax.vmap(linearise(system, cell, here, method.double_layer).impedance)(exponent)
 
     fine, coarse = on(_twice(method.mesh)), on(method.mesh)
@@ -116,7 +117,7 @@ def _twice(mesh: Mesh) -> Mesh:
     return Mesh(2 * mesh.negative, 2 * mesh.separator, 2 * mesh.positive, mesh.particle)
 
 
-def _resampled(fields: Fields, system: PorousCell, cell: Cell, mesh: Mesh) -> State:
+def resampled(fields: Fields, cell: Cell, mesh: Mesh) -> State:
     """The profiles of a run on another mesh, straight between the centres of the cells of each layer."""
     half = isinstance(cell.negative, LithiumMetal)
     layers = [cell.separator, cell.positive] if half else [cell.negative, cell.separator, cell.positive]
@@ -125,7 +126,7 @@ def _resampled(fields: Fields, system: PorousCell, cell: Cell, mesh: Mesh) -> St
     given.insert(len(given) - 1, fields.depth.shape[0] - sum(given))
     salt, kinetic, start, at = [], [], jnp.zeros_like(cell.separator.thickness), 0
     for layer, count, old in zip(layers, counts, given, strict=True):
-        here = start + (jnp.arange(count) + 0.5) * layer.thickness / count
+        here = start + jnp.asarray((np.arange(count) + 0.5) / count) * layer.thickness
         depth = fields.depth[at : at + old]
         salt.append(Table(depth, fields.concentration[at : at + old])(here))
         if isinstance(layer, Electrode):
