@@ -46,5 +46,6 @@ def _decades(axis, frequency, z, colour, named: bool) -> None:
     for power, w in zip(powers[::-1], at[::-1], strict=True):
         if named and (last is None or abs(w - last) > 0.06 * size):
             label = f"{10**power:g} Hz" if -3 < power < 4 else f"$10^{{{power:.0f}}}$ Hz"
-            axis.annotate(label, (w.real, -w.imag), xytext=(6, 2), textcoords="offset points", fontsize=8)
+            beside = (6, 2) if last is not None else (4, -11)  # the fastest are close together
+            axis.annotate(label, (w.real, -w.imag), xytext=beside, textcoords="offset points", fontsize=8)
             last = w

@@ -47,7 +47,7 @@ def parts(cell, method, charge):
 
 @pytest.fixture(scope="module")
 def point():
-    return chen2020(), METHOD, jnp.asarray(0.6)
+    return chen2020(), METHOD, jnp.asarray(0.6, float)
 
 
 @pytest.fixture(scope="module")
