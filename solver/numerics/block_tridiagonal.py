@@ -50,3 +50,19 @@ def transpose_blocks(lower: Array, diagonal: Array, upper: Array) -> tuple[Array
     lower_t, diagonal_t, upper_t = (jnp.swapaxes(m, 0, 1) for m in (lower, diagonal, upper))
     ends = ((0, 0), (0, 0))
     return jnp.pad(upper_t[..., :-1], (*ends, (1, 0))), diagonal_t, jnp.pad(lower_t[..., 1:], (*ends, (0, 1)))
+
+
+def multiply_blocks(lower: Array, diagonal: Array, upper: Array, x: Array) -> Array:
+    """A_i x_(i-1) + B_i x_i + C_i x_(i+1), with shapes as in [`solve_blocks`][]."""
+    ahead, behind = jnp.pad(x[:, 1:], ((0, 0), (0, 1))), jnp.pad(x[:, :-1], ((0, 0), (1, 0)))
+    return sum(jnp.sum(m * v[None], axis=1) for m, v in ((lower, behind), (diagonal, x), (upper, ahead)))
+
+
+def linear_solve_blocks(lower: Array, diagonal: Array, upper: Array, rhs: Array) -> Array:
+    """[`solve_blocks`][], real or complex, with derivatives by one more solve, in either mode."""
+    return lax.custom_linear_solve(
+        lambda x: multiply_blocks(lower, diagonal, upper, x),
+        rhs,
+        solve=lambda _, b: solve_blocks(lower, diagonal, upper, b),
+        transpose_solve=lambda _, b: solve_blocks(*transpose_blocks(lower, diagonal, upper), b),
+    )

@@ -28,6 +28,7 @@ COMMANDS = (
     "measure",
     "discharge",
     "charge",
+    "impedance",
     "report",
     "export",
     "info",
