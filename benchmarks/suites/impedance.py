@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import against, aimed, ask_peer, case, timed
+from solver.cell.discretise import Mesh
 from solver.cell.impedance import EIS, impedance
 from solver.cell.library import chen2020, marquis2019
-from solver.cell.porous import Mesh
 
 CELLS = {"Marquis2019": marquis2019, "Chen2020": chen2020}
 FREQUENCY = np.logspace(-4, 4, 41)  # Hz

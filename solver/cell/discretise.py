@@ -7,7 +7,6 @@ from jaxtyping import Array
 
 from microstructure.units import faraday
 
-from ..electrochemistry.intercalation import sphere_modes
 from .cell import Cell, Electrode, LithiumMetal, stoichiometries_at
 from .particles import Particles
 from .porous import PorousCell, Span
@@ -80,19 +79,19 @@ def _conductivity(layer) -> Array:
 
 def _classes(electrode: Electrode, number: int, first: int, count: int, modes: int) -> list[Particles]:
     """All classes of particles of an electrode, on its cells."""
-    rates, width = jnp.asarray(sphere_modes(modes)[0]), electrode.thickness / count
-    found = []
+    width, found = electrode.thickness / count, []
     for kind in electrode.classes:
         radius, capacity = on_cells(kind.particle_radius, count), kind.material.maximum_concentration
         found.append(
             Particles(
                 area=on_cells(kind.specific_area, count) * width,
-                modes=rates[:, None] / radius**2,
+                radius=radius,
                 gain=3.0 / (faraday * radius * capacity),
                 material=kind.material,
                 electrode=number,
                 first=first,
                 count=count,
+                modes=modes,
             )
         )
     return found

@@ -10,9 +10,10 @@ from microstructure.checks import require
 
 from ..electrochemistry.laws import Table
 from ..numerics.real import real
-from .cell import Cell, Electrode, LithiumMetal, stoichiometry_at
+from .cell import Cell, Electrode, stoichiometries_at
+from .discretise import Mesh, build, layers_of
 from .linearise import State, linearise
-from .porous import Mesh, PorousCell, build
+from .porous import PorousCell
 from .protocol import Fields
 
 
@@ -89,7 +90,7 @@ def impedance(
     def on(mesh):
         system = build(cell, current, mesh)
         here = at_rest(system, cell, charged) if state is None else resampled(state, cell, mesh)
-        return jax.vmap(linearise(system, cell, here, method.double_layer).impedance)(exponent)
+        return jax.vmap(linearise(system, here, method.double_layer).impedance)(exponent)
 
     fine, coarse = on(_twice(method.mesh)), on(method.mesh)
     correction = (fine - coarse) / 3.0
@@ -102,14 +103,11 @@ def impedance(
 
 def at_rest(system: PorousCell, cell: Cell, state_of_charge: Array) -> State:
     """The state of a cell at rest."""
-    layers = [layer for layer in (cell.negative, cell.positive) if isinstance(layer, Electrode)]
+    stoichiometry = stoichiometries_at(cell, state_of_charge)
     return State(
         concentration=jnp.broadcast_to(system.electrolyte.initial_concentration, (system.size,)),
-        reaction=tuple(jnp.zeros(e.count) for e in system.electrodes),
-        surface=tuple(
-            jnp.broadcast_to(stoichiometry_at(layer, state_of_charge), (e.count,))
-            for e, layer in zip(system.electrodes, layers, strict=True)
-        ),
+        reaction=tuple(jnp.zeros(p.count) for p in system.particles),
+        surface=tuple(jnp.broadcast_to(x, (p.count,)) for p, x in zip(system.particles, stoichiometry, strict=True)),
     )
 
 
@@ -119,17 +117,17 @@ def _twice(mesh: Mesh) -> Mesh:
 
 def resampled(fields: Fields, cell: Cell, mesh: Mesh) -> State:
     """The profiles of a run on another mesh, straight between the centres of the cells of each layer."""
-    half = isinstance(cell.negative, LithiumMetal)
-    layers = [cell.separator, cell.positive] if half else [cell.negative, cell.separator, cell.positive]
-    counts = [mesh.separator, mesh.positive] if half else [mesh.negative, mesh.separator, mesh.positive]
-    given = [x.shape[0] for x in fields.surface]
-    given.insert(len(given) - 1, fields.depth.shape[0] - sum(given))
+    layers, given = layers_of(cell, mesh), iter([x.shape[0] for x in fields.surface])
+    # Cells of each electrode in the fields, which its classes share; the rest are the separator's.
+    counts = [[next(given) for _ in e.classes][0] if isinstance(e, Electrode) else 0 for e, _ in layers]
+    between = fields.depth.shape[0] - sum(counts)
     salt, kinetic, start, at = [], [], jnp.zeros_like(cell.separator.thickness), 0
-    for layer, count, old in zip(layers, counts, given, strict=True):
+    for (layer, count), old in zip(layers, counts, strict=True):
+        old = old or between
         here = start + jnp.asarray((np.arange(count) + 0.5) / count) * layer.thickness
         depth = fields.depth[at : at + old]
         salt.append(Table(depth, fields.concentration[at : at + old])(here))
-        if isinstance(layer, Electrode):
+        for _ in layer.classes if isinstance(layer, Electrode) else ():
             k = len(kinetic)
             kinetic.append((Table(depth, fields.reaction[k])(here), Table(depth, fields.surface[k])(here)))
         start, at = start + layer.thickness, at + old

@@ -21,15 +21,15 @@ from microstructure.units import faraday
 from ..electrochemistry.finite_diffusion import sphere_impedance
 from ..electrochemistry.kinetics import overpotential, smooth_positive
 from ..numerics.block_tridiagonal import linear_solve_blocks
-from .cell import Cell, Electrode
-from .porous import PorousCell
+from .particles import Particles
+from .porous import SALT_FLOOR, PorousCell
 
 
 class State(eqx.Module):
     """Where a cell is linearised, on its mesh.
 
     **Arguments:** `concentration` of the salt, mol/m3, shape (n,); `reaction` current density, A/m2, and stoichiometry
-    at the `surface`, of each electrode, shape (count,).
+    at the `surface`, of each class of particles, shape (count,).
     """
 
     concentration: Float[Array, " n"]
@@ -38,7 +38,7 @@ class State(eqx.Module):
 
 
 class Surface(eqx.Module):
-    """The linear response of the reacting surface of a porous electrode.
+    """The linear response of the reacting surface of a class of particles.
 
     **Arguments:** `by_concentration`, `by_current`, `by_surface`, derivatives of psi in c, j and the stoichiometry at
     the surface, shape (count,); `resistance`, R / (D F c_max), m2/A; `time`, R^2 / D, s; `area`, reacting area of a
@@ -48,9 +48,9 @@ class Surface(eqx.Module):
     by_concentration: Float[Array, " count"]
     by_current: Float[Array, " count"]
     by_surface: Float[Array, " count"]
-    resistance: Float[Array, ""]
-    time: Float[Array, ""]
-    area: Float[Array, ""]
+    resistance: Float[Array, " count"]
+    time: Float[Array, " count"]
+    area: Float[Array, " count"]
     first: int = eqx.field(static=True)
 
     def block(self, s: Array, size: int) -> Array:
@@ -127,16 +127,18 @@ class Linear(eqx.Module):
         return -voltage
 
 
-def linearise(system: PorousCell, cell: Cell, state: State, double_layer: Array) -> Linear:
-    """`system`, made of `cell`, linearised at a state under its own current.
+def linearise(system: PorousCell, state: State, double_layer: Array) -> Linear:
+    """`system` linearised at a state under its own current.
 
     **Arguments:** `double_layer`, capacitance of the (negative, positive) electrode per reacting area, F/m2.
     """
-    local = [state.concentration[e.first : e.first + e.count] for e in system.electrodes]
+    local = [p.local(state.concentration) for p in system.particles]
     points = list(zip(local, state.reaction, state.surface, strict=True))
-    psi = [e.equilibrium(*point) for e, point in zip(system.electrodes, points, strict=True)]
-    layers = [layer for layer in (cell.negative, cell.positive) if isinstance(layer, Electrode)]
-    areas = [jnp.broadcast_to(e.area, (e.count,)) for e in system.electrodes]
+    psi = {}
+    for p, point in zip(system.particles, points, strict=True):  # classes share psi; the first one's is taken
+        psi.setdefault(p.electrode, p.equilibrium(*point, system.temperature))
+    psi = list(psi.values())
+    areas = system.summed([p.area for p in system.particles])
     stored = system.spread([a * c for a, c in zip(areas, double_layer[-len(areas) :], strict=True)])
     reacting = system.spread([jnp.ones_like(a) for a in areas])
     nil = jnp.zeros_like(stored)
@@ -150,7 +152,7 @@ def linearise(system: PorousCell, cell: Cell, state: State, double_layer: Array)
         forcing=forcing * jnp.stack([jnp.ones_like(reacting), reacting]),
         reading=reading,
         ohmic=ohmic,
-        surfaces=tuple(_surface(*x) for x in zip(system.electrodes, layers, points, strict=True)),
+        surfaces=tuple(_surface(p, x, system.temperature) for p, x in zip(system.particles, points, strict=True)),
         metal=None if system.metal is None else _metal(system, state.concentration[0], double_layer[0]),
     )
 
@@ -159,29 +161,27 @@ def _wide(x, s):
     return x.astype(s.dtype)
 
 
-def _surface(nodes, layer, point) -> Surface:
-    _, along = jax.linearize(nodes.equilibrium, *point)
-    by_c, by_j, by_x = jax.vmap(along)(*(jnp.broadcast_to(row[:, None], (3, nodes.count)) for row in jnp.eye(3)))
-    material, radius = layer.material, layer.particle_radius
-    diffusivity = material.diffusivity_at(nodes.temperature)
+def _surface(kind: Particles, point, temperature) -> Surface:
+    _, along = jax.linearize(lambda c, j, x: kind.equilibrium(c, j, x, temperature), *point)
+    by_c, by_j, by_x = jax.vmap(along)(*(jnp.broadcast_to(row[:, None], (3, kind.count)) for row in jnp.eye(3)))
+    diffusivity = kind.material.diffusivity_at(temperature)
     return Surface(
         by_concentration=by_c,
         by_current=by_j,
         by_surface=by_x,
-        resistance=radius / (diffusivity * faraday * material.maximum_concentration),
-        time=radius**2 / diffusivity,
-        area=nodes.area,
-        first=nodes.first,
+        resistance=kind.radius / (diffusivity * faraday * kind.material.maximum_concentration),
+        time=kind.radius**2 / diffusivity,
+        area=kind.area,
+        first=kind.first,
     )
 
 
 def _faces(system: PorousCell, c, psi):
     """The blocks of (-salt, charge) by (c, psi) of the flows through the faces, and the same by the current."""
-    share = (1.0 - system.electrolyte.transference_number) / faraday
 
     def flows(c, psi, current):
-        salt, _, ionic = eqx.tree_at(lambda s: s.current, system, current)._faces(c, psi)
-        return jnp.stack([-(c[1:] - c[:-1]) / salt - share * ionic, ionic])
+        salt, _, ionic = system.under(current, system.temperature).faces(c, psi)
+        return jnp.stack([-(c[1:] - c[:-1]) * salt - system.salt_share * ionic, ionic])
 
     _, along = jax.linearize(flows, c, psi, system.current)
     # A face knows the two cells beside it, so one change of all even cells and one of all odd ones give everything.
@@ -202,7 +202,7 @@ def _reading(system: PorousCell, w):
     """Derivatives of the terminal voltage in (c, psi) of each cell, shape (2, n), and in the current."""
 
     def voltage(w, current):
-        return eqx.tree_at(lambda s: s.current, system, current).observe(w)
+        return system.under(current, system.temperature).voltage(w)
 
     by_w, by_current = jax.grad(voltage, (0, 1))(w, system.current)
     by_c, by_psi, _ = system.unknowns(by_w)
@@ -210,14 +210,13 @@ def _reading(system: PorousCell, w):
 
 
 def _metal(system: PorousCell, c, double_layer) -> Metal:
-    share = (1.0 - system.electrolyte.transference_number) / faraday
-
     def touching(c, current):
         diffusivity, _ = system.electrolyte.transport(c, system.temperature)
-        return c + share * current * system.half_path[0] / diffusivity
+        return c + system.salt_share * current * system.half_path[0] / diffusivity
 
     def law(contact, current):
-        return overpotential(current, system.metal.kinetics(smooth_positive(contact, 1e-3)), system._thermal())
+        exchange = system.metal.kinetics(smooth_positive(contact, SALT_FLOOR))
+        return overpotential(current, exchange, system.thermal_voltage)
 
     contact, (by_salt, by_current) = jax.value_and_grad(touching, (0, 1))(c, system.current)
     slopes = jax.grad(law, (0, 1))(contact, system.current)
@@ -228,6 +227,6 @@ def _metal(system: PorousCell, c, double_layer) -> Metal:
         time=0.5 * system.storage[0] * system.half_path[0] / diffusivity,
         by_contact=slopes[0],
         by_current=slopes[1],
-        diffusion_potential=system._diffusion_potential() / contact,
+        diffusion_potential=system.diffusion_potential / contact,
         double_layer=double_layer,
     )

@@ -13,23 +13,24 @@ from ..electrochemistry.kinetics import overpotential, smooth_positive
 class Particles(eqx.Module):
     """One class of particles in the cells of an electrode.
 
-    **Arguments:** `area`, reacting area of a cell per electrode area, a h, shape (count,); `modes`, m_k / R^2, shape
-    (modes, count), 1/m2; `gain`, 3 / (F R c_max), stoichiometry per A/m2 and s, shape (count,); `material`;
-    `electrode`, its number; `first`, index of its first cell; `count`, of its cells.
+    **Arguments:** `area`, reacting area of a cell per electrode area, a h, shape (count,); `radius`, R, shape (count,),
+    m; `gain`, 3 / (F R c_max), stoichiometry per A/m2 and s, shape (count,); `material`;
+    `electrode`, its number; `first`, index of its first cell; `count`, of its cells; `modes`, in each.
     """
 
     area: Float[Array, " count"]
-    modes: Float[Array, "modes count"]
+    radius: Float[Array, " count"]
     gain: Float[Array, " count"]
     material: Intercalation
     electrode: int = eqx.field(static=True)
     first: int = eqx.field(static=True)
     count: int = eqx.field(static=True)
+    modes: int = eqx.field(static=True)
 
     @property
     def size(self) -> int:
         """Modal amplitudes of all cells."""
-        return self.modes.shape[0] * self.count
+        return self.modes * self.count
 
     def local(self, values: Array) -> Array:
         """The entries of the electrode's cells, of values on the whole mesh."""
@@ -37,10 +38,12 @@ class Particles(eqx.Module):
 
     def surface_values(self) -> Array:
         """The modes at the surface, shape (modes, 1)."""
-        return jnp.asarray(sphere_modes(self.modes.shape[0])[1])[:, None]
+        return jnp.asarray(sphere_modes(self.modes)[1])[:, None]
 
     def _slowed(self, gamma: Array, temperature: Array) -> Array:
-        return 1.0 + gamma * self.modes * self.material.diffusivity_at(temperature)
+        """1 + gamma D m_k / R^2, shape (modes, count)."""
+        rates = jnp.asarray(sphere_modes(self.modes)[0])[:, None]
+        return 1.0 + gamma * rates * self.material.diffusivity_at(temperature) / self.radius**2
 
     def surface(self, past: Array, gamma: Array, temperature: Array) -> tuple[Array, Array]:
         """alpha and beta, shape (count,), of the surface stoichiometry alpha - beta j after a step."""

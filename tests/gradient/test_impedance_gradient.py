@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from solver.cell.discretise import Mesh
 from solver.cell.impedance import EIS, impedance
 from solver.cell.library import chen2020
-from solver.cell.porous import Mesh
 
 FREQUENCY = np.array([1e-3, 1.0, 1e3])  # Hz
 METHOD = EIS(Mesh(4, 2, 4), double_layer=(0.2, 0.3), series_resistance=1e-4, inductance=1e-8)
