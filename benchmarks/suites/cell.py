@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks import discharges
 from benchmarks.discharges import CELLS, EVEN, RATES, REFINED, rms
 from benchmarks.harness import against, aimed, ask_peer, case, compiled_of, repeated, timed
-from benchmarks.suites import cell_precision
+from benchmarks.suites import cell_precision, impedance
 from microstructure.units import Ah, Wh
 from solver.cell.discretise import Mesh
 from solver.cell.protocol import DFN, discharge
@@ -38,6 +38,7 @@ def measure(peers: bool = True, repeats: int = 20):
         yield from _gradients(name, 1.0, repeats, row["cpu_s"])
         yield _batch(name, 1.0, peers)
     yield _event_derivative("Marquis2019", 1.0)
+    yield from impedance.rows(peers, repeats)
     yield from cell_precision.measure(peers)
 
 
