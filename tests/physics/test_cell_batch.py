@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from solver.cell.discretise import Mesh
 from solver.cell.library import marquis2019
-from solver.cell.porous import Mesh
 from solver.cell.protocol import DFN, Stop, discharge
 from solver.numerics.march import March
 
