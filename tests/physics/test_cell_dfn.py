@@ -96,23 +96,6 @@ def test_no_current_no_change(run):
     assert float(solution.value.energy) == 0.0
 
 
-def test_fast_and_plain_kinetics_limit_is_the_single_particle(run, cell):
-    """With all transport but that in the particles made fast, V(t) is that of two spheres (D.4)."""
-    fast = eqx.tree_at(
-        lambda c: (
-            c.electrolyte.diffusivity.amplitude,
-            c.electrolyte.conductivity.coefficients,
-            c.negative.electronic_conductivity,
-            c.positive.electronic_conductivity,
-        ),
-        cell,
-        replace_fn=lambda x: 1e6 * x,
-    )
-    times = jnp.array([60.0, 600.0, 1800.0, 3000.0])
-    voltage = run(1.0, fast).value.voltage_at(times)
-    assert np.allclose(voltage, [3.76596198, 3.71035350, 3.63104354, 3.59535365], atol=5e-5)
-
-
 def test_past_the_cutoff_under_load(run, cell):
     value = run(1.0, eqx.tree_at(lambda c: c.lower_cutoff, cell, jnp.asarray(3.84, dtype=float))).value
     assert value.stop == Stop.already_past_cut_off

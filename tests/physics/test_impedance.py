@@ -266,6 +266,7 @@ def test_under_current():
     assert complex(at_once(system)) == pytest.approx(float(slope), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_profiles_at_rest_are_the_state_at_rest():
     cell = marquis2019()
     fields = loaded(cell, jnp.asarray(40.0))[1]

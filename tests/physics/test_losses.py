@@ -69,14 +69,14 @@ def test_ohmic_losses_are_powers(chen, rate):
     current = 5.0 * rate / float(chen.area)
     system, w, found = run(chen, current, 1.0 if rate > 0 else 0.2)
     c, _, reaction = system.unknowns(w)
-    source = system.spread([e.area * j for e, j in zip(system.electrodes, reaction, strict=True)])
+    source = system.spread([p.area * j for p, j in zip(system.particles, reaction, strict=True)])
     ionic = np.cumsum(source)[:-1]
     half = np.asarray(system.half_path / system.electrolyte.transport(c, system.temperature)[1])
     assert float(jnp.sum(found.ohmic_electrolyte)) * current == pytest.approx(
         float(np.sum(ionic**2 * (half[:-1] + half[1:]))), rel=1e-9
     )
     solid = np.sum((current - ionic) ** 2 * np.asarray(system.solid_resistance) * np.asarray(system.inside()))
-    ends = current**2 * float(system.collector_resistance)
+    ends = current**2 * float(system.series_resistance)
     assert float(jnp.sum(found.ohmic_solid)) * current == pytest.approx(float(solid + ends), rel=1e-9)
     heat = np.asarray(found.parts) * current
     for cause in ("ohmic_solid", "ohmic_electrolyte", "kinetic"):

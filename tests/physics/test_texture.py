@@ -175,6 +175,7 @@ def test_stiffness_is_the_difference_of_two_equilibria(film):
     assert 0 < float(found.value.in_plane) < matrix[1, 1] and 0 < float(found.value.in_plane_poisson) < 0.5
 
 
+@pytest.mark.slow
 def test_stiffness_with_friction(film):
     """Through the thickness against two equilibria with friction; in the plane by reciprocity, which the slip that is
     carried does not disturb when there is none."""
