@@ -278,7 +278,31 @@ def _add_cells(commands) -> None:
         sub = _command(commands, name, f"cells:{name}", doc, f"mesode {name} Chen2020 --c-rate 1 --json")
         sub.add_argument("cell", metavar="CELL", help="Marquis2019, Chen2020, a BPX file (.json) or a run file (.h5)")
         sub.add_argument("--c-rate", type=float, default=1.0, help="multiple of the nominal capacity per hour")
+        sub.add_argument("--thermal", action="store_true", help="with the lumped thermal model")
         sub.add_argument("--csv", metavar="FILE.csv", help="also write the curve in the Battery Data Format")
+
+    sub = _command(
+        commands,
+        "impedance",
+        "impedance:impedance",
+        "impedance spectrum of a cell at rest",
+        "mesode impedance Chen2020 --soc 0.5 --double-layer 0.2 --figure spectrum.png",
+    )
+    sub.add_argument("cell", metavar="CELL", help="Marquis2019, Chen2020, a BPX file (.json) or a run file (.h5)")
+    sub.add_argument("--soc", type=float, default=0.5, help="state of charge, from 0 to 1 (default: 0.5)")
+    sub.add_argument("--temperature", type=float, metavar="K", help="in K (default: that of the cell)")
+    sub.add_argument("--lowest", type=float, default=1e-4, metavar="HZ", help="lowest frequency (default: 1e-4)")
+    sub.add_argument("--highest", type=float, default=1e4, metavar="HZ", help="highest frequency (default: 1e4)")
+    sub.add_argument("--points", type=int, default=41, help="frequencies, evenly on a logarithmic scale (default: 41)")
+    sub.add_argument(
+        "--double-layer",
+        type=float,
+        default=0.0,
+        metavar="F_M2",
+        help="capacitance per reacting area of both electrodes, F/m2 (default: 0)",
+    )
+    sub.add_argument("--output", metavar="FILE.csv", help="also write the spectrum as a table")
+    sub.add_argument("--figure", metavar="FILE.png", help="also draw the Nyquist and the Bode diagram")
 
 
 def _add_files(commands) -> None:
@@ -300,15 +324,16 @@ def _add_files(commands) -> None:
         "mesode export mesode_run.h5 --format vtu stl csv --output exported/",
         computes=False,
     )
-    export.add_argument("run_file", metavar="RUN.h5")
+    export.add_argument("run_file", metavar="RUN.h5", help="or, for --format bpx, any cell that `discharge` takes")
     export.add_argument(
         "--format",
         nargs="+",
-        choices=("vtkhdf", "vtu", "stl", "tiff", "lammps", "lammps-data", "xyz", "csv"),
+        choices=("vtkhdf", "vtu", "stl", "tiff", "lammps", "lammps-data", "xyz", "csv", "bpx"),
         default=["vtkhdf", "csv"],
         help="what to write",
     )
     export.add_argument("--output", metavar="FOLDER", help="default: a folder named after the run file")
+    export.add_argument("--bpx-version", choices=("1.1", "0.5"), default="1.1", help="of the BPX file")
     export.add_argument("--stage", choices=("dried", "calendered"), default="calendered", help="which structure")
     info = _command(
         commands, "info", "files:info", "what is in a run file; versions and devices", "mesode info mesode_run.h5"

@@ -26,31 +26,54 @@ def charge(options) -> dict:
     return _run(options, "charge")
 
 
-def load_cell(name: str):
-    """The cell of a command line and its nominal capacity in Ah: a built-in set, a BPX file or a run file."""
+def load_cell(name: str, thermal: bool = False):
+    """The cell of a command line and its nominal capacity in Ah: a built-in set, a BPX file or a run file.
+
+    With `thermal`, the lumped thermal model in it, or a `ValueError` where nothing is known of it.
+    """
+    path = pathlib.Path(name)
+    if name == "Chen2020" and thermal:
+        from solver.cell import library
+        from solver.cell.cell import warmed
+
+        return warmed(library.chen2020(), library.chen_thermal()), NOMINAL_Ah[name]
+    if thermal and path.suffix.lower() != ".json":
+        raise ValueError(
+            f"`--thermal` needs thermal parameters, of which `{name}` has none; Chen2020 and BPX files may."
+        )
     if name in NOMINAL_Ah:
         from solver.cell import library
 
         return getattr(library, name.lower())(), NOMINAL_Ah[name]
-    path = pathlib.Path(name)
     if path.suffix.lower() == ".json":
-        from microstructure.exchange.bpx import read_bpx
-        from solver.cell.bpx import cell_from_bpx
-
-        source = read_bpx(path)
-        for note in source.notes:
-            log(note)
-        return cell_from_bpx(source), float(source.cell["Nominal cell capacity [A.h]"])
+        return _cell_of_bpx(path, thermal)
     if path.suffix.lower() in (".h5", ".hdf5"):
         return _cell_of_run(path)
     import difflib
 
-    close = difflib.get_close_matches(name, NOMINAL_Ah, 1, 0.4)
-    hint = f"; did you mean `{close[0]}`?" if close else "."
+    known = {known.lower(): known for known in NOMINAL_Ah}
+    close = difflib.get_close_matches(name.lower(), known, 1, 0.4)
+    hint = f"; did you mean `{known[close[0]]}`?" if close else "."
     raise ValueError(
         f"Cell `{name}` is neither a built-in set ({', '.join(NOMINAL_Ah)}) nor a BPX file (.json) nor a run file "
         f"(.h5){hint}"
     )
+
+
+def _cell_of_bpx(path, thermal):
+    from microstructure.exchange.bpx import read_bpx
+    from solver.cell.bpx import cell_from_bpx, thermal_from_bpx
+    from solver.cell.cell import warmed
+
+    source = read_bpx(path)
+    cell = cell_from_bpx(source)
+    if thermal:
+        cell = warmed(cell, thermal_from_bpx(source))
+    for note in source.notes:
+        log(note)
+    if source.state_of_charge not in (None, 1.0):
+        log(f"The state of charge in `{path}`, {source.state_of_charge:g}, is not used: cells start full or empty.")
+    return cell, float(source.cell["Nominal cell capacity [A.h]"])
 
 
 def _cell_of_run(path):
@@ -69,18 +92,23 @@ def _cell_of_run(path):
 
 def _run(options, kind: str) -> dict:
     if not (math.isfinite(options.c_rate) and 1e-3 <= options.c_rate <= 100.0):
-        raise ValueError(f"`--c-rate` must lie between 0.001 and 100, but {options.c_rate:g} was given.")
+        raise ValueError(
+            f"`--c-rate` must lie between 0.001 and 100, but {options.c_rate:g} was given; it is a multiple of the "
+            "nominal capacity per hour, no charge in coulombs and no current in amperes."
+        )
     start = time.perf_counter()
     process.configure(options.device)
     clock = process.CompileClock()
     import equinox as eqx
+    import jax.numpy as jnp
 
     from solver.cell import protocol
     from solver.numerics.solution import Result, SolveError
 
-    cell, nominal = load_cell(options.cell)
+    cell, nominal = load_cell(options.cell, options.thermal)
     current = options.c_rate * nominal
-    solution = eqx.filter_jit(getattr(protocol, kind))(cell, current / float(cell.area))
+    density = jnp.asarray(current / float(cell.area))  # a plain number would be compiled in, for each C-rate anew
+    solution = eqx.filter_jit(getattr(protocol, kind))(cell, density)
     run = solution.value
     stop = next(name for name in STOPS if bool(getattr(protocol.Stop, name) == run.stop))
     if stop == "not_converged":
@@ -115,6 +143,7 @@ def _curve(run, c_rate: float, current: float, area: float, stop: str) -> dict:
         "energy_Wh": float(run.energy) * area / 3600.0,
         "end_time_s": float(run.end_time),
         "stop": stop,
+        "temperature_K": np.asarray(run.temperature)[:used],
     }
 
 
@@ -124,3 +153,6 @@ def _print(out: dict, kind: str) -> None:
     print(f"  capacity   {out['capacity_Ah']:.5g} Ah")
     print(f"  energy     {out['energy_Wh']:.5g} Wh")
     print(f"  voltage    {out['voltage_V'][0]:.4f} V to {out['voltage_V'][-1]:.4f} V")
+    celsius = out["temperature_K"] - 273.15
+    if np.ptp(celsius) > 0:
+        print(f"  warmed to  {np.max(celsius):.2f} °C from {celsius[0]:.2f} °C")

@@ -1,6 +1,7 @@
 """`mesode info`, `report` and `export`: what to do with a run file."""
 
 import csv
+import functools
 import pathlib
 
 import numpy as np
@@ -76,18 +77,22 @@ def report(options) -> dict:
 
 
 def export(options) -> dict:
-    """Writes parts of a run file in other formats into a folder."""
-    run = store.read(options.run_file)
+    """Writes parts of a run file in other formats into a folder; of a cell, by name or file, its parameters as BPX."""
+    of_cell = pathlib.Path(options.run_file).suffix.lower() not in (".h5", ".hdf5")
+    if of_cell and set(options.format) != {"bpx"}:
+        raise ValueError(f"`{options.run_file}` is no run file (.h5); of other cells only `--format bpx` is written.")
+    run = {} if of_cell else store.read(options.run_file)
     folder = pathlib.Path(options.output or pathlib.Path(options.run_file).with_suffix(""))
     makers = {"vtkhdf": _vtkhdf, "vtu": _vtu, "stl": _stl, "tiff": _tiff, "csv": _csv}
     makers |= {"lammps": _lammps, "lammps-data": _lammps_data, "xyz": _xyz}
+    makers |= {"bpx": functools.partial(_bpx, options)}
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"`{folder}` is not a folder.")
     structures = run.get("structure", {})
     stage, of = structures.get(options.stage) or structures.get("image"), options.stage
     if stage is None and "packed" in structures:
         stage, of = structures["packed"], "packed"
-    needs_structure = sorted(set(options.format) - {"csv"})
+    needs_structure = sorted(set(options.format) - {"csv", "bpx"})
     if stage is None and needs_structure:
         raise ValueError(
             f"File `{options.run_file}` holds no {options.stage} structure, which {', '.join(needs_structure)} need."
@@ -191,6 +196,16 @@ def _xyz(folder, run, stage, name):
     return [folder / f"{name}.xyz"]
 
 
+def _bpx(options, folder, run, stage, name):
+    from mesode import process
+    from mesode.commands.bpx import bpx_of
+    from microstructure.exchange import bpx_write
+
+    process.configure()
+    bpx_write.write_bpx(folder / "cell.json", bpx_of(options.run_file, run), options.bpx_version)
+    return [folder / "cell.json"]
+
+
 def _csv(folder, run, stage, name):
     from mesode.report import flatten
 
@@ -214,13 +229,15 @@ def write_csv(path, rows):
 
 
 def write_curve(path, curve):
-    """Writes a curve with the column names of the Battery Data Format; a discharge current is negative there."""
-    time, voltage = curve["time_s"], curve["voltage_V"]
-    columns, data = ["Test Time / s", "Voltage / V"], [time, voltage]
-    if "current_A" in curve:
-        columns.append("Current / A")
-        data.append(np.broadcast_to(-np.asarray(curve["current_A"]), np.shape(time)))
-    elif "current_A_m2" in curve:
-        columns.append("Current Density / A m-2")
-        data.append(np.broadcast_to(-np.asarray(curve["current_A_m2"]), np.shape(time)))
-    return write_csv(path, [columns, *zip(*data, strict=True)])
+    """Writes a curve in the Battery Data Format, the current of a discharge as negative.
+
+    A curve per area of electrode is that of 1 m2, and has a further column that says so.
+    """
+    from microstructure.exchange import bdf
+
+    time, further = np.asarray(curve["time_s"]), {}
+    current = -np.asarray(curve.get("current_A", curve.get("current_A_m2")))
+    if "current_A" not in curve:
+        further["Current Density / A m-2"] = np.broadcast_to(current, time.shape)
+    bdf.write_bdf(path, bdf.Curve(time, np.asarray(curve["voltage_V"]), np.broadcast_to(current, time.shape), further))
+    return pathlib.Path(path)

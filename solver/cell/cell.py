@@ -15,29 +15,56 @@ from ..electrochemistry.kinetics import MetalKinetics
 from ..numerics.real import real
 
 
+class ParticleClass(eqx.Module):
+    """Particles of one size and material in an electrode: a size class of a distribution, or one part of a blend.
+
+    **Arguments:** `active_fraction`, share of the electrode's volume; `specific_area`, reacting area per volume of the
+    electrode, 1/m; `particle_radius`, m; `material`; `stoichiometry_full` and `stoichiometry_empty`, of the charged
+    and of the discharged cell. The first three may be profiles, as in [`Electrode`][].
+    """
+
+    active_fraction: Float[Array, "..."] = eqx.field(converter=real)
+    specific_area: Float[Array, "..."] = eqx.field(converter=real)
+    particle_radius: Float[Array, "..."] = eqx.field(converter=real)
+    material: Intercalation
+    stoichiometry_full: Float[Array, ""] = eqx.field(converter=real)
+    stoichiometry_empty: Float[Array, ""] = eqx.field(converter=real)
+
+    def __check_init__(self):
+        require("active_fraction", self.active_fraction, 1e-6, 1.0)
+        require("specific_area", self.specific_area, 1.0, 1e12, unit="1/m")
+        require("particle_radius", self.particle_radius, 1e-10, 1e-2, unit="m")
+        require("stoichiometry_full", self.stoichiometry_full, 0.0, 1.0)
+        require("stoichiometry_empty", self.stoichiometry_empty, 0.0, 1.0)
+
+
 class Electrode(eqx.Module):
-    """A porous insertion electrode, homogenised over its thickness.
+    """A porous insertion electrode, homogenised over its thickness or graded through it.
 
     **Arguments:** `thickness`, m; `porosity`, pore volume filled by electrolyte, binder nanopores included, as a share
     of the volume; `active_fraction`, share of active material; `specific_area`, reacting area per volume, 1/m;
     `particle_radius`, m; `electrolyte_transport`, effective over free diffusivity, porosity over tortuosity factor;
     `electronic_conductivity`, effective, S/m; `material`; `stoichiometry_full` and `stoichiometry_empty`, of the
-    charged and of the discharged cell.
+    charged and of the discharged cell; `others`, further [`ParticleClass`][]es in the same pores.
+
+    Porosity, fraction, area, radius, transport and conductivity are scalars, or profiles: shape (k,), the means over k
+    slabs of equal thickness, in the direction of x, from the negative collector to the positive one.
 
     Lithium balances in a sphere model when `specific_area` is 3 `active_fraction` / `particle_radius`; they are
     separate so that each has its own derivative.
     """
 
     thickness: Float[Array, ""] = eqx.field(converter=real)
-    porosity: Float[Array, ""] = eqx.field(converter=real)
-    active_fraction: Float[Array, ""] = eqx.field(converter=real)
-    specific_area: Float[Array, ""] = eqx.field(converter=real)
-    particle_radius: Float[Array, ""] = eqx.field(converter=real)
-    electrolyte_transport: Float[Array, ""] = eqx.field(converter=real)
-    electronic_conductivity: Float[Array, ""] = eqx.field(converter=real)
+    porosity: Float[Array, "..."] = eqx.field(converter=real)
+    active_fraction: Float[Array, "..."] = eqx.field(converter=real)
+    specific_area: Float[Array, "..."] = eqx.field(converter=real)
+    particle_radius: Float[Array, "..."] = eqx.field(converter=real)
+    electrolyte_transport: Float[Array, "..."] = eqx.field(converter=real)
+    electronic_conductivity: Float[Array, "..."] = eqx.field(converter=real)
     material: Intercalation
     stoichiometry_full: Float[Array, ""] = eqx.field(converter=real)
     stoichiometry_empty: Float[Array, ""] = eqx.field(converter=real)
+    others: tuple[ParticleClass, ...] = ()
 
     def __check_init__(self):
         require("thickness", self.thickness, 1e-9, 1e-2, unit="m")
@@ -49,6 +76,19 @@ class Electrode(eqx.Module):
         require("electronic_conductivity", self.electronic_conductivity, 1e-12, 1e9, unit="S/m")
         require("stoichiometry_full", self.stoichiometry_full, 0.0, 1.0)
         require("stoichiometry_empty", self.stoichiometry_empty, 0.0, 1.0)
+
+    @property
+    def classes(self) -> tuple[ParticleClass, ...]:
+        """All classes of particles, its own first."""
+        own = ParticleClass(
+            self.active_fraction,
+            self.specific_area,
+            self.particle_radius,
+            self.material,
+            self.stoichiometry_full,
+            self.stoichiometry_empty,
+        )
+        return own, *self.others
 
 
 class LithiumMetal(eqx.Module):
@@ -73,11 +113,30 @@ class Separator(eqx.Module):
         require("electrolyte_transport", self.electrolyte_transport, 1e-12, 1.0)
 
 
+class Thermal(eqx.Module):
+    """C dT/dt = q - h (T - T_ambient), all per electrode area.
+
+    **Arguments:** `heat_capacity`, C, J/m2/K; `cooling`, h, W/m2/K of electrode area: coefficient times cooled surface
+    over electrode area; `ambient`, K.
+    """
+
+    heat_capacity: Float[Array, ""] = eqx.field(converter=real)
+    cooling: Float[Array, ""] = eqx.field(converter=real)
+    ambient: Float[Array, ""] = eqx.field(converter=real, default=298.15)
+
+    def __check_init__(self):
+        require("heat_capacity", self.heat_capacity, 1e-3, 1e9, unit="J/m2/K")
+        require("cooling", self.cooling, 0.0, 1e9, unit="W/m2/K")
+        require("ambient", self.ambient, 200.0, 400.0, unit="K")
+
+
 class Cell(eqx.Module):
     """A cell, or a half-cell where `negative` is [`LithiumMetal`][].
 
-    **Arguments:** `negative`, `separator`, `positive`, `electrolyte`; `temperature`, K, uniform and constant; `area`,
-    of all electrode pairs together, m2; `lower_cutoff` and `upper_cutoff`, V.
+    **Arguments:** `negative`, `separator`, `positive`, `electrolyte`; `temperature`, K, uniform, constant without a
+    thermal model; `area`, of all electrode pairs together, m2; `lower_cutoff` and `upper_cutoff`, V;
+    `contact_resistance`, of all contacts of electrons in series, ohm m2; `thermal`, the lumped thermal model, without
+    which the temperature stays.
     """
 
     negative: Electrode | LithiumMetal
@@ -88,8 +147,11 @@ class Cell(eqx.Module):
     area: Float[Array, ""] = eqx.field(converter=real, default=1.0)
     lower_cutoff: Float[Array, ""] = eqx.field(converter=real, default=2.5)
     upper_cutoff: Float[Array, ""] = eqx.field(converter=real, default=4.2)
+    contact_resistance: Float[Array, ""] = eqx.field(converter=real, default=0.0)
+    thermal: Thermal | None = None
 
     def __check_init__(self):
+        require("contact_resistance", self.contact_resistance, 0.0, 10.0, unit="ohm m2")
         require("temperature", self.temperature, 200.0, 400.0, unit="K")
         require("area", self.area, 0.0, unit="m2")
         require("lower_cutoff", self.lower_cutoff, 0.0, 6.0, unit="V")
@@ -97,10 +159,17 @@ class Cell(eqx.Module):
 
 
 def theoretical_capacity(electrode: Electrode) -> Array:
-    """Charge per area between full and empty, F c_max eps_act L |x_full - x_empty|, in C/m2."""
-    window = jnp.abs(electrode.stoichiometry_full - electrode.stoichiometry_empty)
-    content = electrode.material.maximum_concentration * electrode.active_fraction * electrode.thickness
-    return faraday * content * window
+    """Charge per area between full and empty, F c_max eps_act L |x_full - x_empty| over all classes, in C/m2."""
+    return sum(_content(kind, electrode) * _window(kind) for kind in electrode.classes)
+
+
+def _content(kind: ParticleClass, electrode: Electrode) -> Array:
+    """Charge per area of all sites of a class, C/m2."""
+    return faraday * kind.material.maximum_concentration * jnp.mean(kind.active_fraction) * electrode.thickness
+
+
+def _window(kind) -> Array:
+    return jnp.abs(kind.stoichiometry_full - kind.stoichiometry_empty)
 
 
 def balanced_negative(negative: Electrode, positive: Electrode, n_to_p) -> Electrode:
@@ -109,10 +178,17 @@ def balanced_negative(negative: Electrode, positive: Electrode, n_to_p) -> Elect
     return eqx.tree_at(lambda e: e.thickness, negative, negative.thickness * scale)
 
 
-def stoichiometry_at(electrode: Electrode, state_of_charge) -> Array:
+def stoichiometry_at(electrode: Electrode | ParticleClass, state_of_charge) -> Array:
     """The stoichiometry at a state of charge between 0 (empty) and 1 (full)."""
     full, empty = electrode.stoichiometry_full, electrode.stoichiometry_empty
     return empty + state_of_charge * (full - empty)
+
+
+def stoichiometries_at(cell: Cell, state_of_charge) -> list[Array]:
+    """Of all classes of particles, from the negative collector on. Those of a blend follow their own windows in
+    proportion; between full and empty they then differ in potential, and share lithium when at rest."""
+    electrodes = [layer for layer in (cell.negative, cell.positive) if isinstance(layer, Electrode)]
+    return [stoichiometry_at(kind, state_of_charge) for electrode in electrodes for kind in electrode.classes]
 
 
 def open_circuit_voltage(cell: Cell, state_of_charge=1.0) -> Array:
@@ -149,3 +225,10 @@ def full_at_upper_cutoff(cell: Cell, reach: float = 0.1) -> Cell:
     ends = lax.stop_gradient(jax.jit(lambda: lax.fori_loop(0, 60, halve, (-reach * capacity, reach * capacity)))())
     full = moved(0.5 * (ends[0] + ends[1]), cell.negative, cell.positive)
     return eqx.tree_at(lambda c: (c.negative.stoichiometry_full, c.positive.stoichiometry_full), cell, full)
+
+
+def warmed(cell: Cell, thermal: Thermal) -> Cell:
+    """`cell` with a thermal model, at its ambient temperature."""
+    return eqx.tree_at(
+        lambda c: (c.thermal, c.temperature), cell, (thermal, thermal.ambient), is_leaf=lambda x: x is None
+    )

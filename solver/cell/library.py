@@ -6,7 +6,7 @@ from ..electrochemistry.electrolyte import Electrolyte
 from ..electrochemistry.intercalation import Intercalation
 from ..electrochemistry.kinetics import InsertionKinetics, MetalKinetics
 from ..electrochemistry.laws import Exponential, ExponentialTanh, PowerSum
-from .cell import Cell, Electrode, LithiumMetal, Separator
+from .cell import Cell, Electrode, LithiumMetal, Separator, Thermal
 
 # Stoichiometry of (negative, positive) at rest at the lower cut-off with the lithium of the charged cell, computed.
 CHEN_EMPTY = (0.026345790270646097, 0.8539746746300467)
@@ -118,8 +118,22 @@ def chen_separator() -> Separator:
     return Separator(thickness=1.2e-5, porosity=0.47, electrolyte_transport=0.47**1.5)
 
 
+def chen_thermal(ambient=298.15) -> Thermal:
+    """The lumped thermal model of the LG M50, per area of its 0.1027 m2 of electrode.
+
+    **Source:** layers, densities and specific heats (together 1.768e6 J/m3/K), volume and surface of a 21700 cell, and
+    a coefficient of 10 W/m2/K as for still air, assumed, are those of the published parameter set of Chen et al. 2020,
+    doi 10.1149/1945-7111/ab9050.
+    """
+    area, volume, surface = 0.1027, 2.42e-5, 5.31e-3  # m2, m3, m2
+    return Thermal(1.7675743e6 * volume / area, 10.0 * surface / area, ambient)
+
+
 def chen2020() -> Cell:
-    """The LG M50 21700 cell, nominally 5 Ah. **Source:** Chen et al. 2020, doi 10.1149/1945-7111/ab9050."""
+    """The LG M50 21700 cell, nominally 5 Ah, at a constant temperature; [`chen_thermal`][] warms it.
+
+    **Source:** Chen et al. 2020, doi 10.1149/1945-7111/ab9050.
+    """
     return Cell(
         negative=chen_negative(),
         separator=chen_separator(),

@@ -4,6 +4,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from microstructure.checks import require
+
 from ..numerics.real import real
 from .cell import Cell, Electrode, LithiumMetal, theoretical_capacity
 
@@ -29,8 +31,22 @@ class Densities(eqx.Module):
     positive_foil_thickness: Float[Array, ""] = eqx.field(converter=real, default=1.6e-5)  # Chen et al. 2020
 
 
+class Casing(eqx.Module):
+    """What a cell weighs and takes up beside its stack, as shares of the whole cell; none by default.
+
+    **Arguments:** `mass_share` and `volume_share`, of can or pouch, tabs, and room left empty.
+    """
+
+    mass_share: Float[Array, ""] = eqx.field(converter=real, default=0.0)
+    volume_share: Float[Array, ""] = eqx.field(converter=real, default=0.0)
+
+    def __check_init__(self):
+        require("mass_share", self.mass_share, 0.0, 0.95)
+        require("volume_share", self.volume_share, 0.0, 0.95)
+
+
 class Stack(eqx.Module):
-    """One electrode pair, its separator and half of each foil: `mass`, kg/m2, and `thickness`, m."""
+    """One electrode pair, its separator and half of each foil: `mass`, kg/m2, and `thickness`, m; or a cased cell."""
 
     mass: Float[Array, ""]
     thickness: Float[Array, ""]
@@ -44,11 +60,11 @@ class Stack(eqx.Module):
         return energy / self.thickness
 
 
-def stack(cell: Cell, densities: Densities | None = None) -> Stack:
+def stack(cell: Cell, densities: Densities | None = None, casing: Casing | None = None) -> Stack:
     """Mass and thickness per area: mass = sum L [eps_act rho_act + (1 - eps - eps_act) rho_inactive + eps rho_el] + ...
 
     Electrolyte fills all pores. Half of each foil is counted, since foils are coated on both sides. Lithium metal
-    counts its foil only.
+    counts its foil only. With a `casing` both are those of the whole cell, as a thickness of the same area.
     """
     d = Densities() if densities is None else densities
     separator = cell.separator
@@ -57,17 +73,28 @@ def stack(cell: Cell, densities: Densities | None = None) -> Stack:
     thickness = separator.thickness
     for layer, active in ((cell.negative, d.negative_active), (cell.positive, d.positive_active)):
         if isinstance(layer, Electrode):
-            mass = mass + coating_mass(layer, active, d.inactive) + layer.thickness * layer.porosity * d.electrolyte
+            mass = (
+                mass
+                + coating_mass(layer, active, d.inactive)
+                + layer.thickness * jnp.mean(layer.porosity) * d.electrolyte
+            )
             thickness = thickness + layer.thickness
     foils = 0.5 * (d.negative_foil * d.negative_foil_thickness + d.positive_foil * d.positive_foil_thickness)
     thickness = thickness + 0.5 * (d.negative_foil_thickness + d.positive_foil_thickness)
-    return Stack(mass=mass + foils, thickness=thickness)
+    c = Casing() if casing is None else casing
+    return Stack(mass=(mass + foils) / (1.0 - c.mass_share), thickness=thickness / (1.0 - c.volume_share))
+
+
+def areal_capacity(cell: Cell) -> Array:
+    """The theoretical capacity of the positive electrode, C/m2, to which 1C refers; over 36 for mAh/cm2."""
+    return theoretical_capacity(cell.positive)
 
 
 def coating_mass(electrode: Electrode, active_density, inactive_density) -> Array:
     """Dry mass per area of a coating, kg/m2; what is neither active nor pore is carbon and binder."""
-    inactive = jnp.maximum(1.0 - electrode.porosity - electrode.active_fraction, 0.0)
-    solid = electrode.active_fraction * active_density + inactive * inactive_density
+    active = sum(jnp.mean(kind.active_fraction) for kind in electrode.classes)
+    inactive = jnp.maximum(1.0 - jnp.mean(electrode.porosity) - active, 0.0)
+    solid = active * active_density + inactive * inactive_density
     return electrode.thickness * solid
 
 

@@ -2,13 +2,18 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from ..electrochemistry.intercalation import sphere_profile
 from ..numerics.march import March, march
 from ..numerics.solution import Result, Solution
 from .cell import Cell, theoretical_capacity
-from .porous import Mesh, PorousCell, build, rest
+from .control import constant_current, limits
+from .discretise import Mesh, build, rest, widths
+from .galvanostatic import Galvanostatic
+from .porous import PorousCell
+from .terminal import Terminal
 
 
 class Stop(eqx.Enumeration):
@@ -21,7 +26,7 @@ class Stop(eqx.Enumeration):
 
 
 class DFN(eqx.Module):
-    """The porous-electrode model with concentrated electrolyte and spherical particles, isothermal.
+    """The porous-electrode model with concentrated electrolyte and spherical particles.
 
     **Arguments:** `mesh`, a [`Mesh`][]; `march`, how time is stepped.
 
@@ -36,7 +41,8 @@ class Fields(eqx.Module):
     """Profiles through the thickness.
 
     **Arguments:** `depth`, cell centres from the negative collector, shape (n,), m; `concentration`, of the salt, shape
-    (n,), mol/m3; for each electrode in order `surface` and `mean` stoichiometry, and `reaction` current density, A/m2.
+    (n,), mol/m3; for each class of particles, from the negative electrode on, `surface` and `mean` stoichiometry, and
+    `reaction` current density, A/m2.
     """
 
     depth: Array
@@ -49,13 +55,15 @@ class Fields(eqx.Module):
 class Discharge(eqx.Module):
     """A constant-current run; a charge has the same form, with the charge and energy put in counted positive.
 
-    **Arguments:** `time`, s, and `voltage`, V, at the steps, shape (n,), entries after the end repeating the last one;
+    **Arguments:** `time`, s, `voltage`, V, and `temperature`, K, at the steps, shape (n,), entries after the end
+    repeating the last one;
     `current_density`, A/m2, positive; `capacity`, C/m2; `energy`, J/m2; `end_time`, s; `stop`, a [`Stop`][]; `final`,
     the profiles at the end. All per electrode area.
     """
 
     time: Float[Array, " n"]
     voltage: Float[Array, " n"]
+    temperature: Float[Array, " n"]
     current_density: Float[Array, ""]
     capacity: Float[Array, ""]
     energy: Float[Array, ""]
@@ -108,14 +116,17 @@ def _run(cell, current, sign, level, method, state_of_charge, duration):
         raise ValueError("The cell model needs float64, but the cell holds float32. Enable x64 before making the cell.")
     method = DFN() if method is None else method
     current = current.astype(cell.temperature.dtype)
-    system = build(cell, sign * current, method.mesh)
-    start, guess = rest(system, cell, jnp.asarray(state_of_charge, current.dtype))
+    porous = build(cell, sign * current, method.mesh)
+    start, guess = rest(porous, cell, jnp.asarray(state_of_charge, current.dtype))
+    system, start, guess = _loaded(cell, porous, start, guess, sign, level)
     flowing = current > 0
     lasting = 1.5 * theoretical_capacity(cell.positive) / jnp.where(flowing, current, 1.0)
-    horizon = jnp.where(flowing, lasting, 3600.0) if duration is None else jnp.asarray(duration, current.dtype)
-    solution = march(system, start, guess, level, jnp.asarray(sign), horizon, method.march)
-    record = solution.value
-    end = record.time[-1]
+    longest = lax.stop_gradient(jnp.where(flowing, lasting, 3600.0))
+    horizon = longest if duration is None else jnp.asarray(duration, current.dtype)
+    solution = march(system, start, guess, horizon, method.march)
+    record, isothermal = solution.value, cell.thermal is None
+    end, voltage = record.time[-1], record.observed if isothermal else record.observed[:, 0]
+    temperature = jnp.broadcast_to(cell.temperature, voltage.shape) if isothermal else record.observed[:, 2]
     stop = Stop.where(
         solution.result == Result.successful,
         Stop.where(
@@ -123,15 +134,27 @@ def _run(cell, current, sign, level, method, state_of_charge, duration):
         ),
         Stop.not_converged,
     )
+    inside = (record.state, record.unknowns)
+    if not isothermal:
+        inside = system.porous_state(record.state), system.parts(record.unknowns)[0]
     value = Discharge(
-        time=record.time, voltage=record.observed, current_density=current, capacity=current * end,
-        energy=current * _integral(record.time, record.observed), end_time=end, stop=stop,
-        final=_fields(cell, system, record, method.mesh),
+        time=record.time, voltage=voltage, temperature=temperature, current_density=current, capacity=current * end,
+        energy=current * integral(record.time, voltage), end_time=end, stop=stop,
+        final=fields(cell, porous, *inside, method.mesh),
     )  # fmt: skip
     return Solution(value, solution.result, solution.stats)
 
 
-def _integral(time, value):
+def _loaded(cell, porous, start, guess, sign, level):
+    """The system of a constant current, with a temperature where the cell has a thermal model, and its start."""
+    if cell.thermal is None:
+        return Galvanostatic(porous, level, jnp.asarray(sign)), start, guess
+    ends = limits(voltage=(level, None) if sign > 0 else (None, level))
+    system = Terminal(porous, constant_current(porous.current), ends, cell.thermal, jnp.zeros(()))
+    return system, *system.begin(start, guess, porous.current)
+
+
+def integral(time, value):
     """The integral of a record: trapezoids, corrected by the parabola through the step before."""
     step = time[1:] - time[:-1]
     moving = step > 0
@@ -141,12 +164,10 @@ def _integral(time, value):
     return jnp.sum(0.5 * step * (value[1:] + value[:-1])) - jnp.sum(step[1:] ** 3 * bend) / 6.0
 
 
-def _fields(cell: Cell, system: PorousCell, record, mesh: Mesh) -> Fields:
-    c, _, reaction = system.unknowns(record.unknowns)
-    amplitudes = system.amplitudes(record.state)
-    layers = [(cell.separator.thickness, mesh.separator), (cell.positive.thickness, mesh.positive)]
-    layers = layers if system.metal is not None else [(cell.negative.thickness, mesh.negative), *layers]
-    width = jnp.concatenate([jnp.broadcast_to(thickness / n, (n,)) for thickness, n in layers])
+def fields(cell: Cell, porous: PorousCell, y: Array, w: Array, mesh: Mesh) -> Fields:
+    c, _, reaction = porous.unknowns(w)
+    amplitudes = porous.amplitudes(y)
+    width = widths(cell, mesh)
     return Fields(
         depth=jnp.cumsum(width) - 0.5 * width,
         concentration=c,

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from ..numerics.real import real
 from .kinetics import InsertionKinetics, arrhenius
-from .laws import Law
+from .laws import Constant, Law
 
 
 class Intercalation(eqx.Module):
@@ -15,7 +15,7 @@ class Intercalation(eqx.Module):
 
     **Arguments:** `maximum_concentration`, mol/m3; `diffusivity`, m2/s; `open_circuit_potential`, a law of the
     stoichiometry, V against lithium; `kinetics`, its exchange-current density; `diffusivity_activation_energy`, J/mol;
-    `reference_temperature`, K.
+    `reference_temperature`, K; `entropic_change`, dU/dT, a law of the stoichiometry, V/K.
     """
 
     maximum_concentration: Float[Array, ""] = eqx.field(converter=real)
@@ -24,9 +24,15 @@ class Intercalation(eqx.Module):
     kinetics: InsertionKinetics
     diffusivity_activation_energy: Float[Array, ""] = eqx.field(converter=real, default=0.0)
     reference_temperature: Float[Array, ""] = eqx.field(converter=real, default=298.15)
+    entropic_change: Law = eqx.field(default_factory=lambda: Constant(0.0))
+
+    def potential_at(self, stoichiometry: Array, temperature: Array) -> Array:
+        """Open-circuit potential in V at a temperature in K."""
+        warmer = temperature - self.reference_temperature
+        return self.potential(stoichiometry) + warmer * self.entropic_change(stoichiometry)
 
     def potential(self, stoichiometry: Array) -> Array:
-        """Open-circuit potential in V, with a term of microvolts that closes it off where a particle is empty or full.
+        """Open-circuit potential in V at the reference temperature, closed off by microvolts where full or empty.
 
         Fits of tanh and exp level off there, and without it a particle could be filled beyond what it holds.
         """

@@ -91,25 +91,59 @@ _FUNCTIONS = {"exp": jnp.exp, "tanh": jnp.tanh, "cosh": jnp.cosh, "sinh": jnp.si
 class Expression(Law):
     """A formula given as a tree of tuples, ("+", left, right), ("exp", argument), ("x",) or ("number", value).
 
-    The tree is data, so a formula from a file is never executed as code; `microstructure.exchange.bpx` makes it.
+    The tree is data, so a formula from a file is never executed as code; `microstructure.exchange.formula` makes it.
+    Its numbers are leaves, in the order of writing, and have derivatives; powers that are numbers are not.
+
+    **Arguments:** `tree`. **Fields:** `numbers`, shape (n,); `form`, the tree with ("number", i) for the i-th of them.
     """
 
-    tree: tuple = eqx.field(static=True)
+    numbers: Float[Array, " n"]
+    form: tuple = eqx.field(static=True)
+
+    def __init__(self, tree: tuple):
+        numbers = []
+        self.form = _form(tree, numbers)
+        self.numbers = real(jnp.asarray(numbers, float))
 
     def __call__(self, x):
-        return jnp.broadcast_to(_evaluate(self.tree, jnp.asarray(x)), jnp.shape(x))
+        return jnp.broadcast_to(_evaluate(self.form, self.numbers, jnp.asarray(x)), jnp.shape(x))
+
+    @property
+    def tree(self) -> tuple:
+        """The formula with its numbers, which must not be traced."""
+        return _filled(self.form, self.numbers.tolist())
 
 
-def _evaluate(node, x):
+def _form(node, numbers):
+    """The tree with the places of its numbers in `numbers`, which it extends."""
+    head, *rest = node
+    if head == "number":
+        numbers.append(float(rest[0]))
+        return ("number", len(numbers) - 1)
+    if head == "**" and rest[1][0] == "number":
+        return ("power", _form(rest[0], numbers), float(rest[1][1]))
+    return (head, *(_form(child, numbers) for child in rest))
+
+
+def _filled(node, numbers):
+    head, *rest = node
+    if head == "number":
+        return ("number", numbers[rest[0]])
+    if head == "power":
+        return ("**", _filled(rest[0], numbers), ("number", rest[1]))
+    return (head, *(_filled(child, numbers) for child in rest))
+
+
+def _evaluate(node, numbers, x):
     head, *rest = node
     if head == "x":
         return x
     if head == "number":
-        return jnp.asarray(rest[0], x.dtype)
-    if head == "**" and rest[1][0] == "number":
-        base, power = _evaluate(rest[0], x), rest[1][1]
+        return numbers[rest[0]]
+    if head == "power":
+        base, power = _evaluate(rest[0], numbers, x), rest[1]
         return base ** int(power) if power == int(power) else jnp.power(base, power)
-    arguments = [_evaluate(child, x) for child in rest]
+    arguments = [_evaluate(child, numbers, x) for child in rest]
     if head in _FUNCTIONS:
         return _FUNCTIONS[head](*arguments)
     left, right = arguments

@@ -20,13 +20,14 @@ def solve_blocks(lower: Array, diagonal: Array, upper: Array, rhs: Array) -> Arr
     """Solves A_i x_(i-1) + B_i x_i + C_i x_(i+1) = r_i by block elimination without pivoting (Thomas).
 
     **Arguments:** `lower`, `diagonal`, `upper`, shape (2, 2, n), the blocks A, B, C, of which A_0 and C_(n-1) are not
-    used; `rhs`, shape (2, n).
+    used; `rhs`, shape (2, n) or (2, n, k).
 
-    **Returns:** x, shape (2, n).
+    **Returns:** x, shaped as `rhs`.
 
     **Source:** Golub and Van Loan 2013, Matrix Computations, section 4.5.1, isbn 978-1421407944.
     """
-    rows = tuple(jnp.moveaxis(m, -1, 0) for m in (lower, diagonal, upper, rhs[:, None]))
+    columns = rhs[..., None] if rhs.ndim == 2 else rhs
+    rows = (*(jnp.moveaxis(m, -1, 0) for m in (lower, diagonal, upper)), jnp.moveaxis(columns, 1, 0))
 
     def eliminate(carry, row):
         a, b, c, r = row
@@ -38,10 +39,10 @@ def solve_blocks(lower: Array, diagonal: Array, upper: Array, rhs: Array) -> Arr
         x = row[1] - _product(row[0], x)
         return x, x
 
-    start = jnp.zeros((2, 2), rhs.dtype), jnp.zeros((2, 1), rhs.dtype)
+    start = jnp.zeros((2, 2), rhs.dtype), jnp.zeros((2, columns.shape[2]), rhs.dtype)
     _, reduced = lax.scan(eliminate, start, rows)
     _, x = lax.scan(substitute, start[1], reduced, reverse=True)
-    return jnp.moveaxis(x[..., 0], 0, -1)
+    return jnp.moveaxis(x, 0, 1).reshape(rhs.shape)
 
 
 def transpose_blocks(lower: Array, diagonal: Array, upper: Array) -> tuple[Array, Array, Array]:
@@ -49,3 +50,19 @@ def transpose_blocks(lower: Array, diagonal: Array, upper: Array) -> tuple[Array
     lower_t, diagonal_t, upper_t = (jnp.swapaxes(m, 0, 1) for m in (lower, diagonal, upper))
     ends = ((0, 0), (0, 0))
     return jnp.pad(upper_t[..., :-1], (*ends, (1, 0))), diagonal_t, jnp.pad(lower_t[..., 1:], (*ends, (0, 1)))
+
+
+def multiply_blocks(lower: Array, diagonal: Array, upper: Array, x: Array) -> Array:
+    """A_i x_(i-1) + B_i x_i + C_i x_(i+1), with shapes as in [`solve_blocks`][]."""
+    ahead, behind = jnp.pad(x[:, 1:], ((0, 0), (0, 1))), jnp.pad(x[:, :-1], ((0, 0), (1, 0)))
+    return sum(jnp.sum(m * v[None], axis=1) for m, v in ((lower, behind), (diagonal, x), (upper, ahead)))
+
+
+def linear_solve_blocks(lower: Array, diagonal: Array, upper: Array, rhs: Array) -> Array:
+    """[`solve_blocks`][], real or complex, with derivatives by one more solve, in either mode."""
+    return lax.custom_linear_solve(
+        lambda x: multiply_blocks(lower, diagonal, upper, x),
+        rhs,
+        solve=lambda _, b: solve_blocks(lower, diagonal, upper, b),
+        transpose_solve=lambda _, b: solve_blocks(*transpose_blocks(lower, diagonal, upper), b),
+    )

@@ -3,6 +3,7 @@
 import abc
 
 import equinox as eqx
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -37,7 +38,11 @@ class System(eqx.Module):
 
     @abc.abstractmethod
     def observe(self, w: Array) -> Array:
-        """The scalar whose passage through a level ends the march."""
+        """What is recorded at every step, a scalar or a vector."""
+
+    @abc.abstractmethod
+    def gap(self, w: Array) -> Array:
+        """How far the event is, a number of the order of one or less; the march ends where it falls to zero."""
 
     @abc.abstractmethod
     def distance(self, w: Array, other: Array) -> Array:
@@ -49,44 +54,47 @@ class March(eqx.Module):
 
     **Arguments:** `tolerance`, local error a step in the units of [`System.distance`][]; `order`, 1, 2 or 3;
     `max_steps`, length of the record; `first_step`, as a share of the horizon; `growth`, largest ratio of two steps;
+    `longest`, step, s;
     `schedule`, times to step to, shape (max_steps + 1,), instead of choosing them: a replay of an earlier record.
     """
 
-    tolerance: Float[Array, ""] = eqx.field(converter=real, default=3e-4)
+    tolerance: Float[Array, ""] = eqx.field(converter=real, default=2e-4)
     first_step: Float[Array, ""] = eqx.field(converter=real, default=1e-6)
     growth: Float[Array, ""] = eqx.field(converter=real, default=2.0)
+    longest: Float[Array, ""] = eqx.field(converter=real, default=jnp.inf)
     schedule: Float[Array, " n"] | None = None
     order: int = eqx.field(static=True, default=2)
     max_steps: int = eqx.field(static=True, default=250)
 
 
-def march(system: System, start: Array, guess: Array, level: Array, sign: Array, horizon: Array, method: March):
-    """Marches `system` from `start` until sign (observe - level) falls to zero, or to the time `horizon`.
+def march(system: System, start: Array, guess: Array, horizon: Array, method: March):
+    """Marches `system` from `start` until its gap falls to zero, or to the time `horizon`.
 
-    The last step ends on the event to rounding: its length is the root of the observed value. Derivatives are those
-    of the discrete march at its recorded step times, the last one implicit through the event; they cost one transposed
-    linear solve a step, whatever the number of parameters. Reverse mode only; `guess`, `horizon`, `method` have none.
+    The last step ends on the event to rounding: its length is the root of the gap. Derivatives are those of the
+    discrete march at its recorded step times, the last one implicit through the event or, without one, in the horizon;
+    they cost one transposed linear solve a step, whatever the number of parameters. Reverse mode only; `guess` and
+    `method` have none.
 
-    **Arguments:** `start`, y at t = 0; `guess`, for w there; `level`, `sign`, the event; `horizon`, s.
+    **Arguments:** `start`, y at t = 0; `guess`, for w there; `horizon`, s.
 
     **Returns:** a `Solution` with a [`Record`][solver.numerics.walk.Record]; stats `trials` and `newton`, numbers of
     attempted steps and of Newton corrections.
     """
-    guess, sign, horizon, method = lax.stop_gradient((guess, sign, horizon, method))
-    return _march((system, start, level), guess, sign, horizon, method)
+    guess, method = lax.stop_gradient((guess, method))
+    return _march((system, start, horizon), guess, method)
 
 
 @eqx.filter_custom_vjp
-def _march(inputs, guess, sign, horizon, method):
-    return finish(walk_forward(inputs, guess, sign, horizon, method))
+def _march(inputs, guess, method):
+    return finish(walk_forward(inputs, guess, method))
 
 
 @_march.def_fwd
-def _march_forward(perturbed, inputs, guess, sign, horizon, method):
-    walk = walk_forward(inputs, guess, sign, horizon, method)
+def _march_forward(perturbed, inputs, guess, method):
+    walk = walk_forward(inputs, guess, method)
     return finish(walk), walk
 
 
 @_march.def_bwd
-def _march_backward(walk, cotangents, perturbed, inputs, guess, sign, horizon, method):
+def _march_backward(walk, cotangents, perturbed, inputs, guess, method):
     return sweep(walk, cotangents.value, inputs[0], method)

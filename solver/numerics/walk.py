@@ -2,18 +2,18 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array
 
 from . import bdf
+from .lanes import where_active, while_lanes, write
 from .solution import Result, Solution
 
 
 class Record(eqx.Module):
     """The march step by step; entries after `steps` repeat the last one.
 
-    **Arguments:** `time`, shape (n + 1,); `observed`, shape (n + 1,); `state` and `unknowns` at the end; `steps`;
-    `reached`, whether it ended at the event.
+    **Arguments:** `time`, shape (n + 1,); `observed`, shape (n + 1,) or (n + 1, m); `state` and `unknowns` at the
+    end; `steps`; `reached`, whether it ended at the event.
     """
 
     time: Array
@@ -51,7 +51,7 @@ def finish(walk: Walk) -> Solution:
     written = jnp.arange(walk.times.shape[0]) <= count
     record = Record(
         jnp.where(written, walk.times, walk.times[count]),
-        jnp.where(written, walk.observed, walk.observed[count]),
+        jnp.where(written.reshape(-1, *[1] * (walk.observed.ndim - 1)), walk.observed, walk.observed[count]),
         walk.states[count],
         walk.unknowns[count],
         count,
@@ -65,38 +65,44 @@ def finish(walk: Walk) -> Solution:
     return Solution(record, result, {"trials": walk.trials, "newton": walk.newton, "steps": count})
 
 
-def walk_forward(inputs, guess, sign, horizon, method):
-    """The forward march. Trial -1 finds the consistent start, by the same code as every step, with gamma = 0."""
-    _, start, _ = inputs
-    zero = jnp.zeros_like(horizon)
+def _begin(inputs, guess, method):
+    """Before the first trial, number -1, which finds the consistent start by the code of every step, with gamma = 0."""
+    system, start, horizon = inputs
+    zero, unseen = jnp.zeros_like(horizon), jnp.zeros_like(system.observe(guess))
 
     def buffer(x):
         return jnp.zeros((method.max_steps + 1, *jnp.shape(x)), horizon.dtype).at[0].set(x)
 
     false = jnp.asarray(False)
-    walk = Walk(
-        times=buffer(zero), states=buffer(start), unknowns=buffer(guess), observed=buffer(zero),
+    return Walk(
+        times=buffer(zero), states=buffer(start), unknowns=buffer(guess), observed=buffer(unseen),
         count=jnp.asarray(-1), trials=jnp.asarray(0), newton=jnp.asarray(0), step=method.first_step * horizon,
         low=zero, low_gap=zero, high=zero, high_gap=zero, bracketed=false, finished=false, reached=false, failed=false,
     )  # fmt: skip
-    limit = 4 * method.max_steps
-
-    def keep_going(walk):
-        return ~walk.finished & ~walk.failed & (walk.count < method.max_steps) & (walk.trials < limit)
-
-    return lax.while_loop(keep_going, lambda walk: _attempt(walk, inputs, sign, horizon, method), walk)
 
 
-def _attempt(walk, inputs, sign, horizon, method):
-    """One trial step: reject it, use it to close in on the event, or accept it."""
-    system, _, level = inputs
+def walk_forward(inputs, guess, method):
+    """The forward march."""
+    arrays, static = eqx.partition((inputs[0], inputs[2], method), eqx.is_array)
+
+    def going(walk):
+        return ~walk.finished & ~walk.failed & (walk.count < method.max_steps) & (walk.trials < 4 * method.max_steps)
+
+    def attempt(walk, active, arrays):
+        return _attempt(walk, active, *eqx.combine(arrays, static))
+
+    return while_lanes(going, attempt, _begin(inputs, guess, method), arrays)
+
+
+def _attempt(walk, active, system, horizon, method):
+    """One trial step: reject it, use it to close in on the event, or accept it. Nothing changes unless `active`."""
     time, past, gamma, predicted, last = _propose(walk, horizon, method)
     begun, k = walk.count >= 0, method.order
     step = time - walk.times[jnp.maximum(walk.count, 0)]
-    solution = system.solve(predicted, past, gamma)
+    # Newton's method gives up on what is not a number at once, so that a lane that is done delays no other.
+    solution = system.solve(jnp.where(active, predicted, jnp.nan), past, gamma)
     w = solution.value
-    observed = system.observe(w)
-    gap = sign * (observed - level)
+    observed, gap = system.observe(w), system.gap(w)
     solved = (solution.result == Result.successful) & jnp.isfinite(gap)
 
     earliest = walk.times[jnp.maximum(walk.count - k, 0)]
@@ -107,25 +113,24 @@ def _attempt(walk, inputs, sign, horizon, method):
     replay = method.schedule is not None
     rejected = ~solved | ((ratio > 6.0) & ~walk.bracketed & (not replay))
     crossing = begun & ~rejected & (gap < 0)
-    small = jnp.abs(gap) <= 1e-11 * jnp.maximum(jnp.abs(level), 1.0)
+    small = jnp.abs(gap) <= 2e-11
     tight = walk.bracketed & ((walk.high - walk.low) <= 1e-13 * (time + walk.high))
     landed = jnp.where(begun, (~rejected & small) | (tight & solved), ~rejected & (gap <= 0))
-    accepted = landed | (~rejected & ~crossing & ~walk.bracketed)
+    accepted = (landed | (~rejected & ~crossing & ~walk.bracketed)) & active
 
     factor = jnp.clip(0.9 * jnp.maximum(ratio, 1e-6) ** (-1.0 / (k + 1)), 0.25, method.growth)
     closing = _close_in(walk, step, gap, crossing, solved)
     following = jnp.where(closing.bracketed & ~accepted, closing.step, step * jnp.where(solved, factor, 0.25))
     index = jnp.where(accepted, walk.count + 1, walk.count)
 
-    def write(buffer, x):
-        at = jnp.maximum(index, 0)
-        return buffer.at[at].set(jnp.where(accepted, x, buffer[at]))
+    def record(buffer, x):
+        return write(buffer, jnp.maximum(index, 0), x, accepted)
 
     finished = accepted & (landed | (last & begun))
     onward = accepted & ~finished
-    return Walk(
-        times=write(walk.times, time), states=write(walk.states, system.state(w, past, gamma)),
-        unknowns=write(walk.unknowns, w), observed=write(walk.observed, observed), count=index,
+    after = Walk(
+        times=record(walk.times, time), states=record(walk.states, system.state(w, past, gamma)),
+        unknowns=record(walk.unknowns, w), observed=record(walk.observed, observed), count=index,
         trials=walk.trials + 1, newton=walk.newton + solution.stats["steps"],
         step=jnp.where(begun, following, walk.step),
         low=jnp.where(onward, 0.0, closing.low), low_gap=jnp.where(onward, gap, closing.low_gap),
@@ -133,6 +138,14 @@ def _attempt(walk, inputs, sign, horizon, method):
         finished=finished, reached=accepted & landed,
         failed=~accepted & ((following < 1e-12 * horizon) & ~closing.bracketed | ~begun),
     )  # fmt: skip
+    return _but_records(after, where_active(active, _but_records(after), _but_records(walk)))
+
+
+def _but_records(walk, others=None):
+    """The walk without its records, or with all but its records replaced."""
+    is_record = Walk(True, True, True, True, *[False] * 12)
+    records, rest = eqx.partition(walk, is_record)
+    return rest if others is None else eqx.combine(records, others)
 
 
 def _propose(walk, horizon, method):
@@ -140,7 +153,7 @@ def _propose(walk, horizon, method):
     begun, k = walk.count >= 0, method.order
     count = jnp.maximum(walk.count, 0)
     now = walk.times[count]
-    wish = walk.step
+    wish = jnp.minimum(walk.step, method.longest)
     if method.schedule is not None:
         wish = jnp.where(walk.bracketed, walk.step, method.schedule[count + 1] - now)
     last = wish >= (horizon - now) * (1 - 1e-9)

@@ -94,6 +94,7 @@ def test_elastic_plate_pressure(derivatives):
     check(evaluate, gradient, at, jnp.eye(4)[0], ("gap", "radii", "width"), 1e-7, 1e-6)
 
 
+@pytest.mark.slow
 def test_forward_mode_is_the_transpose_of_reverse_mode(film, derivatives):
     packing, pairs = film
     direction = jnp.asarray([0.3, -0.5, 0.2, 0.1, 0.3, 0.2, 0.7, -0.4, 0.2, 0.1])
@@ -140,6 +141,7 @@ def test_value_and_gradient_export_for_cuda(film):
     assert "callback" not in exported.mlir_module()
 
 
+@pytest.mark.slow
 def test_gradient_through_filter_transformations(film):
     """Equinox's own gradient of a packing, as the pipeline takes it."""
     packing, pairs = film

@@ -18,6 +18,9 @@ from solver.transport.image import effective_transport
 SHAPE = (32, 16, 16)
 
 
+pytestmark = pytest.mark.slow  # four devices in a process of its own compile everything anew
+
+
 @pytest.fixture(scope="module")
 def found():
     """What a process with four devices finds; the number of devices is fixed before the first is used."""

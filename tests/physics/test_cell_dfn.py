@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from microstructure.units import Ah, Wh, faraday
+from solver.cell.discretise import build, rest
 from solver.cell.library import marquis2019
-from solver.cell.porous import build, rest
 from solver.cell.protocol import DFN, Stop, charge, discharge
 from solver.electrochemistry.intercalation import sphere_profile
 from solver.numerics.solution import Result
@@ -71,7 +71,7 @@ def test_lithium_and_charge_are_conserved(run, cell):
     system = build(cell, current, DFN().mesh)
     salt = float(jnp.sum(system.storage * value.final.concentration))
     assert salt == pytest.approx(float(jnp.sum(system.storage) * cell.electrolyte.initial_concentration), rel=1e-11)
-    for nodes, reaction, sign in zip(system.electrodes, value.final.reaction, (1.0, -1.0), strict=True):
+    for nodes, reaction, sign in zip(system.particles, value.final.reaction, (1.0, -1.0), strict=True):
         assert float(jnp.sum(nodes.area * reaction)) == pytest.approx(sign * float(current), rel=1e-9)
 
 
@@ -94,23 +94,6 @@ def test_no_current_no_change(run):
     assert solution.value.stop == Stop.time_limit
     assert np.allclose(solution.value.voltage, 3.85182066, atol=2e-8)
     assert float(solution.value.energy) == 0.0
-
-
-def test_fast_and_plain_kinetics_limit_is_the_single_particle(run, cell):
-    """With all transport but that in the particles made fast, V(t) is that of two spheres (D.4)."""
-    fast = eqx.tree_at(
-        lambda c: (
-            c.electrolyte.diffusivity.amplitude,
-            c.electrolyte.conductivity.coefficients,
-            c.negative.electronic_conductivity,
-            c.positive.electronic_conductivity,
-        ),
-        cell,
-        replace_fn=lambda x: 1e6 * x,
-    )
-    times = jnp.array([60.0, 600.0, 1800.0, 3000.0])
-    voltage = run(1.0, fast).value.voltage_at(times)
-    assert np.allclose(voltage, [3.76596198, 3.71035350, 3.63104354, 3.59535365], atol=5e-5)
 
 
 def test_past_the_cutoff_under_load(run, cell):

@@ -51,7 +51,7 @@ def film():
     return packing, candidate_pairs(packing)
 
 
-@pytest.fixture(scope="module", params=["smooth", "rough"])
+@pytest.fixture(scope="module", params=["smooth", pytest.param("rough", marks=pytest.mark.slow)])
 def course(request, film):
     """A plastic film with binder, pressed and let go, without and with friction."""
     return pressed(*film, 27e-6, friction=ROUGH if request.param == "rough" else None)
@@ -65,7 +65,7 @@ def lattice():
     return packing, candidate_pairs(packing)
 
 
-@pytest.mark.parametrize("friction", [None, ROUGH], ids=["smooth", "rough"])
+@pytest.mark.parametrize("friction", [None, pytest.param(ROUGH, marks=pytest.mark.slow)], ids=["smooth", "rough"])
 def test_simple_cubic_lattice(friction):
     """Columns of spheres at the strain e, E* = E / 2(1 - nu^2): overlap 2 R e, contact area pi R^2 e, stress of each
     particle F (2 R - 2 R e) / V along the column, stiffness of the film h dP/dh; and of bridges, k / 2R across."""
@@ -175,6 +175,7 @@ def test_stiffness_is_the_difference_of_two_equilibria(film):
     assert 0 < float(found.value.in_plane) < matrix[1, 1] and 0 < float(found.value.in_plane_poisson) < 0.5
 
 
+@pytest.mark.slow
 def test_stiffness_with_friction(film):
     """Through the thickness against two equilibria with friction; in the plane by reciprocity, which the slip that is
     carried does not disturb when there is none."""

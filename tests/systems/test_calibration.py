@@ -13,6 +13,9 @@ from inverse.fit import estimate
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "calibrate.py"
 
 
+pytestmark = pytest.mark.slow  # the example itself runs with every check of the project
+
+
 @pytest.fixture(scope="module")
 def example():
     return runpy.run_path(str(EXAMPLE))

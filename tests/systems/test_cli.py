@@ -28,6 +28,7 @@ COMMANDS = (
     "measure",
     "discharge",
     "charge",
+    "impedance",
     "report",
     "export",
     "info",
@@ -201,7 +202,10 @@ def test_constant_current(capsys, tmp_path, command, sign):
 
 def test_bad_cells(capsys, tmp_path):
     _fails(capsys, ["discharge", "Chen2021"], "did you mean `Chen2020`?")
+    _fails(capsys, ["discharge", "marquis2019"], "did you mean `Marquis2019`?")
     _fails(capsys, ["discharge", "Chen2020", "--c-rate", "0"], "`--c-rate` must lie between")
+    _fails(capsys, ["charge", "Chen2020", "--c-rate", "18000"], "18000 was given", "no charge in coulombs")
+    _fails(capsys, ["discharge", "cell.json"], "`cell.json` does not exist")
     _fails(capsys, ["discharge", "Marquis2019", "--c-rate", "90"], "past its cut-off voltage")
     assert not list(tmp_path.iterdir())
 

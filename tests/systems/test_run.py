@@ -15,7 +15,10 @@ from mesode.build import recipe_of
 from mesode.cli import main
 from mesode.job import parse_job
 from microstructure import images, store
+from microstructure.exchange.bpx import read_bpx
 from microstructure.units import faraday
+from solver.cell.bpx import cell_from_bpx
+from solver.cell.cell import theoretical_capacity
 from solver.cell.library import chen_positive
 
 SETTINGS = (
@@ -164,6 +167,30 @@ def test_stopped_by_term_and_resumed_ends_at_the_same_numbers(small, capsys, mon
     monkeypatch.setattr(chain, "film_stage", None)
     out = _run(capsys, "--output", "stopped.h5", "--resume")
     assert out["kpis"] == small["kpis"] and not os.path.exists("stopped.h5.checkpoint")
+
+
+def test_bpx_of_a_run_file(small):
+    """The structure's values in the fields of the standard, the rest under `User-defined`."""
+    assert main(["export", "first.h5", "--format", "bpx", "--output", "bpx", "--quiet"]) == 0
+    found, electrode = read_bpx("bpx/cell.json"), small["electrode"]
+    (particle,) = found.positive.particles.values()
+    assert found.positive.layer == {
+        "Thickness [m]": electrode["thickness_m"],
+        "Porosity": electrode["porosity"],
+        "Transport efficiency": electrode["electrolyte_transport"],
+        "Conductivity [S.m-1]": electrode["electronic_conductivity_S_m"],
+    }
+    area = electrode["specific_area_per_m"]
+    assert particle["Surface area per unit volume [m-1]"] == area
+    assert particle["Particle radius [m]"] == pytest.approx(3 * electrode["active_fraction"] / area, rel=1e-14)
+    for axis, factor in small["kpis"]["tortuosity_factor"].items():
+        assert found.user_defined[f"Mesode positive electrode tortuosity factor {axis}"] == pytest.approx(factor)
+    assert found.user_defined["Mesode positive electrode binder fraction"] == electrode["binder_fraction"]
+    assert f"seed {small['provenance']['seed']}" in found.description
+    cell, run = cell_from_bpx(found), chain.cell_of(parse_job(small["job"]), electrode)
+    for ours, theirs in zip((run.positive, run.negative), (cell.positive, cell.negative), strict=True):
+        assert float(theirs.stoichiometry_full) == pytest.approx(float(ours.stoichiometry_full), rel=1e-14)
+        assert float(theoretical_capacity(theirs)) == pytest.approx(float(theoretical_capacity(ours)), rel=1e-12)
 
 
 @pytest.mark.slow  # the command compiles its own discharge

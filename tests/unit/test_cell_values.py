@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from microstructure.exchange.bpx import parse_formula
+from microstructure.exchange.formula import parse_formula
 from microstructure.units import Ah
 from solver.cell.cell import balanced_negative, open_circuit_voltage, stoichiometry_at, theoretical_capacity
 from solver.cell.library import chen2020, marquis2019
@@ -84,6 +84,22 @@ def test_laws():
 def test_formula_means_what_python_means(text, function):
     x = np.array([0.3, 0.8])
     assert np.allclose(Expression(parse_formula(text))(jnp.asarray(x)), function(x), rtol=1e-14)
+
+
+def test_numbers_of_a_formula_have_derivatives():
+    """Against central differences; the power is no leaf, and the formula can be had back."""
+    law = Expression(parse_formula("2 * exp(-3 * x) - tanh(4 * (x - 0.5)) ** 2 / 7"))
+    assert law.numbers.tolist() == [2.0, -3.0, 4.0, 0.5, 7.0]
+    assert law.tree == parse_formula("2 * exp(-3 * x) - tanh(4 * (x - 0.5)) ** 2 / 7")
+    x = jnp.asarray([0.2, 0.7])
+
+    def value(numbers):
+        return jnp.sum(eqx.tree_at(lambda e: e.numbers, law, numbers)(x))
+
+    found = jax.grad(value)(law.numbers)
+    for i in range(5):
+        step = 1e-6 * jnp.eye(5)[i]
+        assert found[i] == pytest.approx(float(value(law.numbers + step) - value(law.numbers - step)) / 2e-6, abs=1e-8)
 
 
 @pytest.mark.parametrize(

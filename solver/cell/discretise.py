@@ -1,0 +1,113 @@
+"""A cell put on a mesh: profiles through the thickness as values of cells, and the state at rest."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from microstructure.units import faraday
+
+from .cell import Cell, Electrode, LithiumMetal, stoichiometries_at
+from .particles import Particles
+from .porous import PorousCell, Span
+
+
+class Mesh(eqx.Module):
+    """Numbers of cells through the thickness of each layer, and of modes in each particle."""
+
+    negative: int = eqx.field(static=True, default=30)
+    separator: int = eqx.field(static=True, default=10)
+    positive: int = eqx.field(static=True, default=20)
+    particle: int = eqx.field(static=True, default=14)
+
+
+def layers_of(cell: Cell, mesh: Mesh) -> list:
+    """(layer, number of cells) from the negative collector, or the lithium, on."""
+    both = [(cell.separator, mesh.separator), (cell.positive, mesh.positive)]
+    return both if isinstance(cell.negative, LithiumMetal) else [(cell.negative, mesh.negative), *both]
+
+
+def widths(cell: Cell, mesh: Mesh) -> Array:
+    """Of all cells, m."""
+    return jnp.concatenate([jnp.broadcast_to(layer.thickness / n, (n,)) for layer, n in layers_of(cell, mesh)])
+
+
+def on_cells(value: Array, count: int) -> Array:
+    """A value, or a profile of means over equal slabs from the collector of the left side on, on `count` cells: means
+    over each."""
+    if value.ndim == 0:
+        return jnp.broadcast_to(value, (count,))
+    slabs = value.shape[0]
+    edges, cells = np.arange(slabs + 1) / slabs, np.arange(count + 1) / count
+    low, high = np.maximum(edges[None, :-1], cells[:-1, None]), np.minimum(edges[None, 1:], cells[1:, None])
+    return jnp.asarray(count * np.maximum(high - low, 0)) @ value
+
+
+def build(cell: Cell, current: Array, mesh: Mesh) -> PorousCell:
+    """The system of `cell` on `mesh` under `current` in A/m2, positive on discharge."""
+    layers, width = layers_of(cell, mesh), widths(cell, mesh)
+
+    def joined(value):
+        return jnp.concatenate([on_cells(value(layer), count) for layer, count in layers])
+
+    conductivity = joined(lambda layer: _conductivity(layer))
+    solid_half = jnp.where(conductivity > 0, 0.5 * width / jnp.where(conductivity > 0, conductivity, 1.0), 0.0)
+    spans, particles, at = [], [], 0
+    for layer, count in layers:
+        if isinstance(layer, Electrode):
+            particles += _classes(layer, len(spans), at, count, mesh.particle)
+            spans.append(Span(at, count))
+        at += count
+    half = isinstance(cell.negative, LithiumMetal)
+    return PorousCell(
+        storage=joined(lambda layer: layer.porosity) * width,
+        half_path=0.5 * width / joined(lambda layer: layer.electrolyte_transport),
+        solid_resistance=solid_half[:-1] + solid_half[1:],
+        electrodes=tuple(spans),
+        particles=tuple(particles),
+        metal=cell.negative if half else None,
+        electrolyte=cell.electrolyte,
+        temperature=cell.temperature,
+        current=current,
+        series_resistance=cell.contact_resistance + solid_half[-1] + (0.0 if half else solid_half[0]),
+    )
+
+
+def _conductivity(layer) -> Array:
+    return layer.electronic_conductivity if isinstance(layer, Electrode) else jnp.zeros_like(layer.thickness)
+
+
+def _classes(electrode: Electrode, number: int, first: int, count: int, modes: int) -> list[Particles]:
+    """All classes of particles of an electrode, on its cells."""
+    width, found = electrode.thickness / count, []
+    for kind in electrode.classes:
+        radius, capacity = on_cells(kind.particle_radius, count), kind.material.maximum_concentration
+        found.append(
+            Particles(
+                area=on_cells(kind.specific_area, count) * width,
+                radius=radius,
+                gain=3.0 / (faraday * radius * capacity),
+                material=kind.material,
+                electrode=number,
+                first=first,
+                count=count,
+                modes=modes,
+            )
+        )
+    return found
+
+
+def rest(system: PorousCell, cell: Cell, state_of_charge: Array) -> tuple[Array, Array]:
+    """The state y at rest, and a guess for w under load: uniform reaction and the potential that it needs."""
+    c = jnp.broadcast_to(system.electrolyte.initial_concentration, (system.size,))
+    stoichiometry = stoichiometries_at(cell, state_of_charge)
+    signs = [-1.0] if system.metal is not None else [1.0, -1.0]
+    surface = system.summed([p.area * jnp.ones(p.count) for p in system.particles])
+    amplitudes, current, psi = [], [], {}
+    for p, x in zip(system.particles, stoichiometry, strict=True):
+        filled = jnp.broadcast_to(x, (p.count,))
+        amplitudes.append(jnp.concatenate([filled, jnp.zeros(p.size - p.count, filled.dtype)]))
+        j = jnp.broadcast_to(signs[p.electrode] * system.current / jnp.sum(surface[p.electrode]), (p.count,))
+        current.append(j)
+        psi.setdefault(p.electrode, p.equilibrium(p.local(c), j, filled, system.temperature))
+    return jnp.concatenate([c, *amplitudes]), jnp.concatenate([c, *psi.values(), *current])

@@ -1,0 +1,105 @@
+"""Figures of how a cell works: efficiency, resistance to a pulse, time to charge."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from microstructure.checks import is_concrete, require
+
+from .cell import Cell, open_circuit_voltage
+from .protocol import DFN, Stop, discharge
+
+
+def energy_efficiency(discharged, charged) -> Array:
+    """The share of the energy put in that comes out again, E_out / E_in, over a cycle that ends where it began.
+
+    **Arguments:** `discharged` and `charged`, J/m2 or any one unit. Where the two runs did not pass the same charge,
+    use average voltages instead, which makes it the voltage efficiency.
+    """
+    return jnp.asarray(discharged) / jnp.asarray(charged)
+
+
+def pulse_resistance(voltages, currents) -> Array:
+    """The resistance that two points of a pulse give, R = -(V_2 - V_1) / (I_2 - I_1), in ohm m2.
+
+    **Arguments:** `voltages`, V, before and in the pulse, shape (2,); `currents`, A/m2 at the same times, positive on
+    discharge, shape (2,). With A in place of A/m2 the result is in ohm.
+
+    **Source:** USABC hybrid pulse power characterisation, Battery Test Manual for Electric Vehicles, INL/EXT-15-34184.
+    """
+    voltages, currents = jnp.asarray(voltages), jnp.asarray(currents)
+    if is_concrete(currents) and np.ptp(np.asarray(currents)) == 0.0:
+        raise ValueError("Argument `currents` must hold two different currents, but they are equal. Pulse the cell.")
+    return -(voltages[1] - voltages[0]) / (currents[1] - currents[0])
+
+
+class Pulse(eqx.Module):
+    """A pulse from rest: `resistance`, ohm m2; `voltages` before it and at its end, V; `stop`, why it ended."""
+
+    resistance: Float[Array, ""]
+    voltages: Float[Array, "2"]
+    stop: eqx.Enumeration
+
+    @property
+    def reached(self) -> Array:
+        """Whether the pulse lasted as long as was asked: not where the cut-off or the solver ended it before."""
+        return self.stop == Stop.time_limit
+
+
+def pulse(
+    cell: Cell, current_density, state_of_charge=0.5, duration=10.0, rest_voltage=None, method: DFN | None = None
+) -> Pulse:
+    """A discharge pulse of constant current from rest, and the resistance at its end.
+
+    **Arguments:** `current_density`, A/m2; `state_of_charge`; `duration`, s, 10 s or 30 s by custom; `rest_voltage`, V,
+    by default that at rest at `state_of_charge`.
+    """
+    require("current_density", current_density, 1e-9, unit="A/m2", hint="A pulse discharges the cell.")
+    require("state_of_charge", state_of_charge, 0.0, 1.0)
+    require("duration", duration, 1e-6, unit="s")
+    current = jnp.asarray(current_density, cell.temperature.dtype)
+    before = open_circuit_voltage(cell, state_of_charge) if rest_voltage is None else jnp.asarray(rest_voltage)
+    run = discharge(cell, current, method, state_of_charge=state_of_charge, duration=duration).value
+    voltages = jnp.stack([before, run.voltage[-1]])
+    return Pulse(pulse_resistance(voltages, jnp.stack([jnp.zeros_like(current), current])), voltages, run.stop)
+
+
+def charging_time(time, state_of_charge, low=0.1, high=0.8) -> Array:
+    """The time from one state of charge to another, s, from the record of a charge by linear interpolation.
+
+    It is differentiable in the record and in both levels. Where the record does not hold both levels the time is
+    infinite and its derivatives are zero.
+
+    **Arguments:** `time`, s, and `state_of_charge`, both of shape (n,), not falling; repeated entries at the end, as
+    in a record that is longer than its run, do no harm; `low` and `high`, levels.
+    """
+    time, state = jnp.asarray(time), jnp.asarray(state_of_charge)
+    _check_record(time, state, low, high)
+    reached = (state[0] <= low) & (high <= state[-1])
+    return jnp.where(reached, _time_at(time, state, high) - _time_at(time, state, low), jnp.inf)
+
+
+def _check_record(time, state, low, high):
+    if time.ndim != 1 or time.shape != state.shape or time.shape[0] < 2:
+        raise ValueError(
+            f"Arguments `time` and `state_of_charge` must be records of one length, at least 2, but have the shapes "
+            f"{time.shape} and {state.shape}."
+        )
+    require("low", low, 0.0, 1.0)
+    require("high", high, 0.0, 1.0)
+    if is_concrete(low, high) and not low < high:
+        raise ValueError(f"Argument `low` must be below `high`, but {float(low):g} and {float(high):g} were given.")
+    for name, record in (("time", time), ("state_of_charge", state)):
+        require(name, record)
+        if is_concrete(record) and np.any(np.diff(np.asarray(record)) < 0):
+            raise ValueError(f"Argument `{name}` must not fall along the record. Give the part that charges.")
+
+
+def _time_at(time, state, level):
+    """When `state` first reaches `level`, which lies inside the record."""
+    above = jnp.clip(jnp.sum(state < level), 1, state.shape[0] - 1).astype(int)
+    rise = state[above] - state[above - 1]
+    climbing = rise > 0
+    part = (level - state[above - 1]) / jnp.where(climbing, rise, 1.0)
+    return time[above - 1] + jnp.where(climbing, part, 0.0) * (time[above] - time[above - 1])

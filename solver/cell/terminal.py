@@ -1,0 +1,152 @@
+"""A cell whose current follows from what is held at its terminals, and whose temperature may follow from its heat."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..numerics.march import System
+from ..numerics.root import newton
+from .cell import Thermal
+from .control import Control, Limits
+from .elimination import corrected, eliminated
+from .heat import heat
+from .porous import PorousCell
+
+
+class Terminal(System):
+    """The cell under a [`Control`][] until one of its [`Limits`][].
+
+    Unknowns W: w of the porous electrode, the charge q, the current I and, with `thermal`, the temperature T. State Y:
+    y of the porous electrode, the time t since the start of the step, the charge q and, with `thermal`, T. Recorded
+    are voltage, current, temperature, plating potential (0 where the negative electrode is lithium) and charge.
+    `before` is the charge drawn before this step, C/m2.
+
+    Newton's correction borders that of the porous electrode by the rows and columns of I and T.
+    """
+
+    porous: PorousCell
+    control: Control
+    limits: Limits
+    thermal: Thermal | None
+    before: Float[Array, ""]
+
+    # --- layout -----------------------------------------------------------------------------------------------------
+
+    @property
+    def border(self) -> int:
+        """1, or 2 with a temperature."""
+        return 1 if self.thermal is None else 2
+
+    def parts(self, unknowns: Array) -> tuple[Array, Array, Array]:
+        """w, q and the (I,) or (I, T)."""
+        k = self.border
+        return unknowns[: -k - 1], unknowns[-k - 1], unknowns[-k:]
+
+    def loaded(self, z: Array) -> PorousCell:
+        """The porous electrode at the current and temperature z."""
+        return self.porous.under(z[0], self.porous.temperature if self.thermal is None else z[1])
+
+    def begin(self, y: Array, w: Array, current: Array) -> tuple[Array, Array]:
+        """State and unknowns from those of the porous electrode at its own temperature, no time and no charge gone."""
+        warm = [] if self.thermal is None else [self.porous.temperature[None]]
+        zero = jnp.zeros(1)
+        return jnp.concatenate([y, zero, zero, *warm]), jnp.concatenate([w, zero, current[None], *warm])
+
+    def again(self, state: Array) -> Array:
+        """The state with the time at zero: the start of a further step."""
+        return state.at[state.shape[0] - self.border - 1].set(0.0)
+
+    def porous_state(self, state: Array) -> Array:
+        """y of the porous electrode."""
+        return state[: state.shape[0] - self.border - 1]
+
+    # --- equations --------------------------------------------------------------------------------------------------
+
+    def residual(self, unknowns, past, gamma):
+        w, q, z = self.parts(unknowns)
+        inner = self.loaded(z).residual(w, self.porous_state(past), gamma)
+        charge = q - past[-self.border] - gamma * z[0]
+        return jnp.concatenate([inner, charge[None], self._balance(w, z, past, gamma)])
+
+    def _balance(self, w, z, past, gamma):
+        """What the terminals and the heat lack."""
+        system = self.loaded(z)
+        time = past[-self.border - 1] + gamma
+        plating = jnp.zeros(()) if system.metal is not None else system.plating_potential(w)
+        terminals = self.control.lack(z[0], system.voltage(w), plating, time)[None]
+        if self.thermal is None:
+            return terminals
+        made = heat(system, w, self.porous_state(past), gamma).total
+        lost = self.thermal.cooling * (z[1] - self.thermal.ambient)
+        warming = z[1] - past[-1] - gamma * (made - lost) / self.thermal.heat_capacity
+        return jnp.concatenate([terminals, warming[None]])
+
+    def state(self, unknowns, past, gamma):
+        w, q, z = self.parts(unknowns)
+        inner = self.loaded(z).state(w, self.porous_state(past), gamma)
+        time = past[-self.border - 1] + gamma
+        return jnp.concatenate([inner, time[None], q[None], z[1:]])
+
+    def observe(self, unknowns):
+        w, q, z = self.parts(unknowns)
+        system = self.loaded(z)
+        plating = jnp.zeros(()) if system.metal is not None else system.plating_potential(w)
+        return jnp.stack([system.voltage(w), z[0], system.temperature, plating, q])
+
+    def gaps(self, unknowns):
+        """[`Limits.gaps`][] at the unknowns."""
+        voltage, current, temperature, plating, drawn = self.observe(unknowns)
+        passed = jnp.abs(drawn - self.before)
+        return self.limits.gaps(jnp.stack([voltage, jnp.abs(current), temperature, plating, passed, drawn]))
+
+    def gap(self, unknowns):
+        return jnp.min(self.gaps(unknowns))
+
+    def distance(self, unknowns, other):
+        w, _, z = self.parts(unknowns)
+        v, _, u = self.parts(other)
+        inner = self.porous.distance(w, v)
+        return inner if self.thermal is None else jnp.maximum(inner, jnp.abs(z[1] - u[1]) / 30.0)
+
+    # --- Newton -----------------------------------------------------------------------------------------------------
+
+    def _bordered(self, unknowns, past, gamma):
+        """The inner derivative eliminated, columns (len(w), k), rows (k, len(w)) and corner (k, k) of the border."""
+        w, _, z = self.parts(unknowns)
+        y = self.porous_state(past)
+        columns = jax.jacfwd(lambda z: self.loaded(z).residual(w, y, gamma))(z)
+        rows, corner = jax.jacrev(lambda w, z: self._balance(w, z, past, gamma), argnums=(0, 1))(w, z)
+        return eliminated(self.loaded(z), w, y, gamma), columns, rows, corner
+
+    def solve(self, unknowns, past, gamma):
+        def correct(unknowns):
+            w, q, z = self.parts(unknowns)
+            lack = self.residual(unknowns, past, gamma)
+            inner, lack_q, outer = self.parts(lack)
+            elimination, columns, rows, corner = self._bordered(unknowns, past, gamma)
+            x = elimination.solve(jnp.concatenate([-inner[:, None], columns], axis=1))
+            dz = _small_solve(corner - rows @ x[:, 1:], -outer - rows @ x[:, 0])
+            bound = jnp.asarray([jnp.inf, 20.0][: self.border])  # K
+            dz = jnp.clip(dz, -bound, bound)
+            w, size = corrected(self.porous, w, x[:, 0] - x[:, 1:] @ dz, inner)
+            relative = jnp.abs(dz) / jnp.asarray([10.0, 30.0][: self.border])  # A/m2, K
+            dq = gamma * dz[0] - lack_q
+            return jnp.concatenate([w, (q + dq)[None], z + dz]), jnp.maximum(size, jnp.max(relative))
+
+        return newton(correct, unknowns, tolerance=1e-11, max_steps=25)
+
+    def solve_transposed(self, unknowns, past, gamma, cotangent):
+        for_w, for_q, for_z = self.parts(cotangent)
+        elimination, columns, rows, corner = self._bordered(unknowns, past, gamma)
+        x = elimination.solve_transposed(jnp.concatenate([for_w[:, None], rows.T], axis=1))
+        for_z = for_z.at[0].add(gamma * for_q)  # the row of the charge is q - past - gamma I
+        x_z = _small_solve(corner.T - columns.T @ x[:, 1:], for_z - columns.T @ x[:, 0])
+        return jnp.concatenate([x[:, 0] - x[:, 1:] @ x_z, for_q[None], x_z])
+
+
+def _small_solve(matrix, rhs):
+    """Systems of one or two equations, written out."""
+    if matrix.shape[0] == 1:
+        return rhs / matrix[0, 0]
+    (a, b), (c, d) = matrix
+    return jnp.stack([d * rhs[0] - b * rhs[1], a * rhs[1] - c * rhs[0]]) / (a * d - b * c)
