@@ -165,6 +165,7 @@ def integral(time, value):
 
 
 def fields(cell: Cell, porous: PorousCell, y: Array, w: Array, mesh: Mesh) -> Fields:
+    """The [`Fields`][] of a cell on `mesh` at its state y and unknowns w, as [`PorousCell`][] lays them out."""
     c, _, reaction = porous.unknowns(w)
     amplitudes = porous.amplitudes(y)
     width = widths(cell, mesh)
