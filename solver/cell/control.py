@@ -26,9 +26,7 @@ class Control(eqx.Module):
     def lack(self, current: Array, voltage: Array, plating: Array, time: Array) -> Array:
         """The left side minus the right."""
         left = self.current * current + self.voltage * voltage + self.power * voltage * current
-        # Not the product: a half-cell has no plating potential.
-        held = jnp.where(self.plating != 0, self.plating * plating, 0.0)
-        return left + held - jnp.interp(time, self.times, self.values)
+        return left + self.plating * plating - jnp.interp(time, self.times, self.values)
 
 
 def constant_current(value) -> Control:

@@ -86,7 +86,7 @@ def cycle(cell: Cell, steps: Sequence[Step], method: DFN | None = None, *, state
     first = Terminal(porous, steps[0].control, Limits(), cell.thermal, none)
     start = (*first.begin(y, w, none), none, jnp.asarray(True))
     (state, unknowns, _, _), (course, stats) = lax.scan(
-        lambda carry, step: _taken(carry, step, porous, cell, method), start, many
+        lambda carry, step: _taken(carry, step, first, method), start, many
     )
     course = course | {"final": fields(cell, porous, first.porous_state(state), first.parts(unknowns)[0], method.mesh)}
     worst = jnp.all(course["end"] < _FAILED)
@@ -94,14 +94,17 @@ def cycle(cell: Cell, steps: Sequence[Step], method: DFN | None = None, *, state
     return Solution(Course(**course), result, stats)
 
 
-def _taken(carry, step: Step, porous, cell: Cell, method: DFN):
-    """One step: the carry (state, unknowns, time, whether all went well) after it, and its part of the course."""
+def _taken(carry, step: Step, first: Terminal, method: DFN):
+    """One step: the carry (state, unknowns, time, whether all went well) after it, and its part of the course.
+
+    `first` is the system of the first step, of which the load and the limits are replaced.
+    """
     state, unknowns, began, well = carry
-    before = unknowns[-(1 if cell.thermal is None else 2) - 1]
+    before = first.parts(unknowns)[1]
     # A step that must not begin is past its end at once.
     shut = eqx.tree_at(lambda ends: ends.lower, step.limits, step.limits.lower.at[0].set(1e6))
     ends = jax.tree.map(lambda a, b: jnp.where(well, a, b), step.limits, shut)
-    system = Terminal(porous, step.control, ends, cell.thermal, before)
+    system = eqx.tree_at(lambda s: (s.control, s.limits, s.before), first, (step.control, ends, before))
     solution = march(system, system.again(state), unknowns, step.duration, method.march)
     record = solution.value
     done = solution.result == Result.successful

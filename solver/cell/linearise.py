@@ -19,10 +19,9 @@ from jaxtyping import Array, Float
 from microstructure.units import faraday
 
 from ..electrochemistry.finite_diffusion import sphere_impedance
-from ..electrochemistry.kinetics import overpotential, smooth_positive
 from ..numerics.block_tridiagonal import linear_solve_blocks
 from .particles import Particles
-from .porous import SALT_FLOOR, PorousCell
+from .porous import PorousCell
 
 
 class State(eqx.Module):
@@ -210,16 +209,8 @@ def _reading(system: PorousCell, w):
 
 
 def _metal(system: PorousCell, c, double_layer) -> Metal:
-    def touching(c, current):
-        diffusivity, _ = system.electrolyte.transport(c, system.temperature)
-        return c + system.salt_share * current * system.half_path[0] / diffusivity
-
-    def law(contact, current):
-        exchange = system.metal.kinetics(smooth_positive(contact, SALT_FLOOR))
-        return overpotential(current, exchange, system.thermal_voltage)
-
-    contact, (by_salt, by_current) = jax.value_and_grad(touching, (0, 1))(c, system.current)
-    slopes = jax.grad(law, (0, 1))(contact, system.current)
+    contact, (by_salt, by_current) = jax.value_and_grad(system.at_metal, (0, 1))(c, system.current)
+    slopes = jax.grad(system.metal_overpotential, (0, 1))(contact, system.current)
     diffusivity, _ = system.electrolyte.transport(c, system.temperature)
     return Metal(
         contact_by_salt=by_salt,

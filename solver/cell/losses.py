@@ -19,12 +19,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..electrochemistry.intercalation import sphere_profile
-from ..electrochemistry.kinetics import overpotential, smooth_positive
 from ..numerics.march import march
 from .cell import Cell, theoretical_capacity
 from .discretise import build, rest
 from .galvanostatic import Galvanostatic
-from .porous import SALT_FLOOR, PorousCell, log_salt
+from .porous import PorousCell, log_salt
 from .protocol import DFN
 
 PLACES = ("negative", "separator", "positive")
@@ -89,7 +88,7 @@ def losses(system: PorousCell, w: Array, state: Array) -> Losses:
         solid["negative"] = solid["negative"] + current * inner
         floor, metal = ends["negative"] + current * inner, jnp.zeros_like(current)
     else:
-        floor = metal = _metal_overpotential(system, c, current)
+        floor = metal = system.metal_overpotential(system.at_metal(c[0], current), current)
     solid["positive"] = solid["positive"] + current * outer
     amplitudes = system.amplitudes(state)
     particles = {s: _particle_losses(system, k, psi[k], amplitudes, flows, s) for k, s in enumerate(sides)}
@@ -189,7 +188,7 @@ def _electrolyte(system, c, ionic, share):
     lost = jnp.pad(share * left, ((0, 0), (0, 1))) + jnp.pad(share * right, ((0, 0), (1, 0)))
     first = jnp.zeros_like(c[0])
     if system.metal is not None:
-        contact = _at_metal(system, c, ionic[0])
+        contact = system.at_metal(c[0], ionic[0])
         entry = jnp.stack([ionic[0] * ion_half[0], -scale * (log_c[0] - log_salt(contact))])
         lost, first = lost.at[:, 0].add(entry), -jnp.sum(entry)
     phi_e = first - jnp.concatenate([jnp.zeros(1, c.dtype), jnp.cumsum(drops)])
@@ -211,17 +210,6 @@ def _half_cells(system) -> tuple[Array, Array]:
     """The solid between the outermost centres and the collectors, negative and positive, ohm m2: half a step each."""
     ends = 0.5 * system.solid_resistance[0], 0.5 * system.solid_resistance[-1]
     return ends if system.metal is None else (jnp.zeros_like(ends[0]), ends[1])
-
-
-def _at_metal(system, c, current) -> Array:
-    """The concentration at lithium metal, mol/m3: the anion does not cross it."""
-    diffusivity, _ = system.electrolyte.transport(c[0], system.temperature)
-    return c[0] + system.salt_share * current * system.half_path[0] / diffusivity
-
-
-def _metal_overpotential(system, c, current) -> Array:
-    exchange = system.metal.kinetics(smooth_positive(_at_metal(system, c, current), SALT_FLOOR))
-    return overpotential(current, exchange, system.thermal_voltage)
 
 
 def _particle_losses(system, number, psi, amplitudes, flows, side):

@@ -196,20 +196,29 @@ class PorousCell(eqx.Module):
 
     def metal_drop(self, c: Array) -> Array:
         """Potential of the lithium over that of the electrolyte in the first cell, V."""
-        diffusivity, conductivity = self.electrolyte.transport(c[0], self.temperature)
-        contact = c[0] + self.salt_share * self.current * self.half_path[0] / diffusivity
+        conductivity = self.electrolyte.transport(c[0], self.temperature)[1]
+        contact = self.at_metal(c[0], self.current)
         drop = self.current * self.half_path[0] / conductivity
         drop = drop - self.diffusion_potential * (log_salt(c[0]) - log_salt(contact))
+        return drop + self.metal_overpotential(contact, self.current)
+
+    def at_metal(self, first: Array, current: Array) -> Array:
+        """Salt concentration at the lithium, mol/m3, from that of the `first` cell: no anion crosses the face."""
+        diffusivity, _ = self.electrolyte.transport(first, self.temperature)
+        return first + self.salt_share * current * self.half_path[0] / diffusivity
+
+    def metal_overpotential(self, contact: Array, current: Array) -> Array:
+        """Overpotential of the lithium, V, at the salt concentration `contact` and a current in A/m2."""
         exchange = self.metal.kinetics(smooth_positive(contact, SALT_FLOOR))
-        return drop + overpotential(self.current, exchange, self.thermal_voltage)
+        return overpotential(current, exchange, self.thermal_voltage)
 
     def plating_potential(self, w: Array) -> Array:
         """phi_s - phi_e of the negative electrode where it is lowest, at its separator face, V: lithium plates below 0.
 
-        Infinite where the negative electrode is lithium.
+        0 where the negative electrode is lithium.
         """
         if self.metal is not None:
-            return jnp.asarray(jnp.inf)
+            return jnp.zeros(())
         c, psi, _ = self.unknowns(w)
         last = self.electrodes[0].count - 1
         ion_half, log_c = self.halves(c)

@@ -72,8 +72,7 @@ class Terminal(System):
         """What the terminals and the heat lack."""
         system = self.loaded(z)
         time = past[-self.border - 1] + gamma
-        plating = jnp.zeros(()) if system.metal is not None else system.plating_potential(w)
-        terminals = self.control.lack(z[0], system.voltage(w), plating, time)[None]
+        terminals = self.control.lack(z[0], system.voltage(w), system.plating_potential(w), time)[None]
         if self.thermal is None:
             return terminals
         made = heat(system, w, self.porous_state(past), gamma).total
@@ -90,8 +89,7 @@ class Terminal(System):
     def observe(self, unknowns):
         w, q, z = self.parts(unknowns)
         system = self.loaded(z)
-        plating = jnp.zeros(()) if system.metal is not None else system.plating_potential(w)
-        return jnp.stack([system.voltage(w), z[0], system.temperature, plating, q])
+        return jnp.stack([system.voltage(w), z[0], system.temperature, system.plating_potential(w), q])
 
     def gaps(self, unknowns):
         """[`Limits.gaps`][] at the unknowns."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -9,7 +10,7 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, PyTree
 
 
-def while_lanes(going: Callable, step: Callable, start: PyTree, given: PyTree) -> PyTree:
+def while_lanes(going: Callable, step: Callable, start: PyTree, given: PyTree, clock: Callable | None = None) -> PyTree:
     """A `lax.while_loop` whose lanes under `vmap` go on side by side until the last one is done.
 
     `vmap` of a plain loop chooses between the old and the new carry of every lane after every step, and so copies all
@@ -18,7 +19,9 @@ def while_lanes(going: Callable, step: Callable, start: PyTree, given: PyTree) -
 
     **Arguments:** `going`, carry -> whether to go on; `step`, (carry, active, given) -> carry, where `active` is `True`
     outside `vmap` and an array in it, and nothing of the carry may change where it is false; `start`, the carry before
-    the first step, arrays; `given`, arrays that `step` uses, all of them, for it may close over none with lanes.
+    the first step, arrays; `given`, arrays that `step` uses, all of them, for it may close over none with lanes;
+    `clock`, carry -> the part of it that decides alone whether to go on, and follows from itself and `given`: where
+    this has no lanes they all go on together, and what depends on it alone is computed once.
 
     **Returns:** the carry at the end. It has no derivative of its own.
     """
@@ -33,6 +36,12 @@ def while_lanes(going: Callable, step: Callable, start: PyTree, given: PyTree) -
             return x if has else jnp.broadcast_to(x, (lanes, *jnp.shape(x)))
 
         axes = jax.tree.map(lambda has: 0 if has else None, has_lanes[1])
+        if clock is not None and not any(jax.tree.leaves(clock(has_lanes[0]))):
+            own = eqx.tree_at(clock, jax.tree.map(lambda _: 0, start), replace_fn=lambda _: None)
+            start = jax.tree.map(lambda x, at, has: x if at is None else spread(x, has), start, own, has_lanes[0])
+            together = jax.vmap(step, in_axes=(own, None, axes), out_axes=own)
+            carry = while_lanes(going, together, start, given, clock)
+            return carry, jax.tree.map(lambda x, at: at is not None, start, own)
         each, mark = jax.vmap(step, in_axes=(0, 0, axes)), jax.vmap(going)
         carry = while_lanes(
             lambda carry: jnp.any(mark(carry)),
@@ -52,4 +61,5 @@ def where_active(active: Array | bool, new: PyTree, old: PyTree) -> PyTree:
 
 def write(buffer: Array, index: Array, row: Array, wanted: Array | bool) -> Array:
     """`buffer` with `row` at `index` where it is wanted: one row is read and written, and the rest is not touched."""
-    return buffer.at[index].set(row if wanted is True else jnp.where(wanted, row, buffer[index]))
+    row = row if wanted is True else jnp.where(wanted, row, buffer[index])
+    return lax.dynamic_update_index_in_dim(buffer, row, index, 0)

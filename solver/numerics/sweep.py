@@ -58,7 +58,7 @@ def sweep(walk, cotangents, system, method):
     def visit(adjoint, active, arrays):
         return _visit(adjoint, active, *eqx.combine(arrays, static), k)
 
-    adjoint = while_lanes(lambda adjoint: adjoint.index >= 0, visit, adjoint, arrays)
+    adjoint = while_lanes(lambda a: a.index >= 0, visit, adjoint, arrays, clock=lambda a: (a.index, a.on_side))
     return _parameter_cotangents(system, walk, adjoint, k), jnp.sum(adjoint.states, axis=0), adjoint.horizon
 
 

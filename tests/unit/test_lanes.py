@@ -36,6 +36,30 @@ def test_lanes_of_lanes():
     assert all(np.array_equal(a[1, 2], b) for a, b in zip(found, alone, strict=True))
 
 
+def sums(x, start):
+    """The sum of x sin(n) over a clock n that counts from its start to 3, and what the clock says."""
+
+    def step(carry, active, x):
+        ticks, total = carry
+        return where_active(active, (ticks + 1.0, total + x * jnp.sin(ticks)), carry)
+
+    return while_lanes(lambda c: c[0] < 3.0, step, (start, jnp.zeros_like(x)), x, clock=lambda c: c[0])
+
+
+def test_a_clock_without_lanes_ticks_once_for_all():
+    x, start = jnp.array([1.0, 2.0, 5.0]), jnp.array([0.0, 2.0, 1.0])
+    one, each = jax.vmap(sums, in_axes=(0, None)), jax.vmap(sums)
+    for function, starts in ((one, start[0]), (each, start), (jax.vmap(each), start[None])):
+        ticks, total = jax.jit(function)(x if starts.ndim < 2 else x[None], starts)
+        begun = np.broadcast_to(starts, total.shape)
+        expected = [sum(np.sin(np.arange(b, 3.0))) * v for b, v in zip(begun.ravel(), x, strict=True)]
+        np.testing.assert_allclose(total.ravel(), expected, rtol=1e-15)
+        assert np.all(ticks == 3.0)
+    text = jax.jit(one).lower(x, start[0]).as_text()
+    sines = [line for line in text.splitlines() if "stablehlo.sine" in line]
+    assert sines and not any("3x" in line for line in sines)
+
+
 def test_no_record_is_copied():
     """Under `vmap` nothing as large as the whole record is chosen between, as it would be in a plain loop."""
 
