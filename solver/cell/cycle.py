@@ -25,7 +25,7 @@ _TIME, _FAILED, _NOT_BEGUN = range(2 * len(OBSERVED), 2 * len(OBSERVED) + 3)
 
 class Step(eqx.Module):
     """A [`Control`][] until one of its [`Limits`][] or for its `duration`, s. What has passed its limit as soon as the
-    step begins takes no time."""
+    step begins takes no time, and its records are those of the moment before."""
 
     control: Control
     limits: Limits = eqx.field(default_factory=Limits)
@@ -111,7 +111,10 @@ def _taken(carry, step: Step, first: Terminal, method: DFN):
     reached = jnp.argmin(system.gaps(record.unknowns))
     end = jnp.where(done, jnp.where(record.reached, reached, _TIME), _FAILED)
     end = jnp.where(well, end, _NOT_BEGUN)
-    voltage, current, temperature, plating, drawn = record.observed.T
+    # What takes no time leaves no trace: nor what its control would have made of the cell, which may be far away.
+    skipped = record.reached & (record.steps == 0)
+    observed = jnp.where(skipped, system.observe(unknowns), record.observed)
+    voltage, current, temperature, plating, drawn = observed.T
     ended = record.time[-1]
     row = {
         "time": began + record.time,
@@ -127,6 +130,6 @@ def _taken(carry, step: Step, first: Terminal, method: DFN):
     }
     well = well & done
     state, unknowns = jax.tree.map(
-        lambda a, b: jnp.where(well, a, b), (record.state, record.unknowns), (state, unknowns)
+        lambda a, b: jnp.where(well & ~skipped, a, b), (record.state, record.unknowns), (state, unknowns)
     )
     return (state, unknowns, began + jnp.where(well, ended, 0.0), well), (row, solution.stats)

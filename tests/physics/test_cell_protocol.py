@@ -171,6 +171,18 @@ def test_a_step_that_cannot_be_is_named_and_none_follows(cell):
     assert bool(jnp.all(jnp.isfinite(solution.value.voltage)))
 
 
+def test_a_step_past_its_limit_leaves_no_trace(cell, course):
+    """Plating at -1 V would take the cell far above 3.3 V, so that the step takes no time and nothing is held."""
+    steps = [STEPS[0], Step(plating_limit(-1.0), limits(voltage=(None, 3.3))), *STEPS[2:]]
+    solution = compiled(cell, steps, METHOD)
+    value = solution.value
+    assert solution.result == Result.successful and ENDS[int(value.end[1])] == "voltage above"
+    assert float(value.duration[1]) == 0.0 and float(value.charge[1]) == 0.0
+    assert np.allclose(value.voltage[1], 3.4, atol=1e-10) and np.allclose(value.current[1], RATE)
+    assert float(jnp.min(value.plating)) > 0.0
+    assert float(value.charge[2]) == pytest.approx(float(course.value.charge[2]), rel=0.05)  # without the rest before
+
+
 def test_gradient_through_the_ends_of_all_steps(cell):
     """Recorded step times held: energy, durations and charge in six numbers, through a voltage end, a rest and a
     charge whose end is again a voltage; in one of the currents too."""
