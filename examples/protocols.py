@@ -17,7 +17,7 @@ jax.config.update("jax_enable_x64", True)
 from mesode.figures import CYCLE, _figure, png, styled  # noqa: E402
 from microstructure.units import Ah, Wh  # noqa: E402
 from solver.cell import control  # noqa: E402
-from solver.cell.cell import open_circuit_voltage, theoretical_capacity  # noqa: E402
+from solver.cell.cell import covered, open_circuit_voltage, theoretical_capacity  # noqa: E402
 from solver.cell.control import limits  # noqa: E402
 from solver.cell.cycle import Step, cycle  # noqa: E402
 from solver.cell.discretise import Mesh  # noqa: E402
@@ -80,8 +80,8 @@ def fast(thickness, margin):
 
 def spectra():
     """The impedance at three states of charge, 20 kHz to 1 mHz, with a double layer of 0.2 F/m2 of particle surface."""
-    frequency, method = jnp.geomspace(2e4, 1e-3, 60), EIS(mesh=mesh, double_layer=(0.2, 0.2))
-    found = eqx.filter_jit(lambda charge: impedance(cell, frequency, method, state_of_charge=charge).of_cell)
+    frequency, charged = jnp.geomspace(2e4, 1e-3, 60), covered(cell, 0.2, 0.2)
+    found = eqx.filter_jit(lambda charge: impedance(charged, frequency, EIS(mesh), state_of_charge=charge).of_cell)
     return {charge: np.asarray(found(jnp.asarray(charge))) for charge in (0.2, 0.5, 0.9)}
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import against, aimed, ask_peer, case, timed
+from solver.cell.cell import covered
 from solver.cell.discretise import Mesh
 from solver.cell.impedance import EIS, impedance
 from solver.cell.library import chen2020, marquis2019
@@ -22,13 +23,8 @@ DESIGNS = 100
 
 def rows(peers: bool = True, repeats: int = 20) -> list[dict]:
     """Each full cell without and with double layers, a gradient, and a batch of designs."""
-    found = [_spectrum(name, layer, repeats, peers) for name in CELLS for layer in (False, True)]
+    found = [_spectrum(name, layer, repeats, peers) for name in CELLS for layer in (None, DOUBLE_LAYER)]
     return [*found, _gradient("Marquis2019", repeats, found[1]["cpu_s"]), _batch("Marquis2019", repeats)]
-
-
-def _method(double_layer, mesh=DEFAULT):
-    capacitance = DOUBLE_LAYER if double_layer else 0.0
-    return EIS(mesh, (capacitance, capacitance))
 
 
 def _solve(cell, method):
@@ -37,9 +33,9 @@ def _solve(cell, method):
 
 def _spectrum(name, double_layer, repeats, peers):
     """The value, with its largest relative error against a refined solution."""
-    cell = CELLS[name]()
-    refined = np.asarray(eqx.filter_jit(_solve)(cell, _method(double_layer, REFINED)))
-    found, row = timed(eqx.filter_jit(_solve), (cell, _method(double_layer)), repeats)
+    cell = covered(CELLS[name](), double_layer, double_layer)
+    refined = np.asarray(eqx.filter_jit(_solve)(cell, EIS(REFINED)))
+    found, row = timed(eqx.filter_jit(_solve), (cell, EIS(DEFAULT)), repeats)
     error = np.abs(np.asarray(found) / refined - 1.0)
     row |= {
         "accuracy": {"max_relative_error": float(error.max()), "at_Hz": float(FREQUENCY[error.argmax()])},
@@ -49,14 +45,14 @@ def _spectrum(name, double_layer, repeats, peers):
     row = aimed(case("cell", f"{what} {name}", _size(), "complex128", **row), "max_relative_error", ERROR)
     if not peers:
         return row
-    question = {"name": name, "frequencies": FREQUENCY.tolist(), "double_layer": double_layer}
+    question = {"name": name, "frequencies": FREQUENCY.tolist(), "double_layer": double_layer is not None}
     question |= {"real": refined.real.tolist(), "imaginary": refined.imag.tolist(), "repeats": repeats}
     return against(row, ask_peer("pybamm_eis", question), PEER_SHARE)
 
 
 def _gradient(name, repeats, value_cpu):
     """The squared distance to a spectrum, as in a fit, with its gradient in every number of the cell."""
-    cell, method = CELLS[name](), _method(True)
+    cell, method = covered(CELLS[name](), DOUBLE_LAYER, DOUBLE_LAYER), EIS(DEFAULT)
     measured = 1.1 * eqx.filter_jit(_solve)(cell, method)
 
     def misfit(cell):
@@ -69,7 +65,7 @@ def _gradient(name, repeats, value_cpu):
 
 def _batch(name, repeats):
     """Designs of different thickness, porosity and particle radius at once."""
-    cell, method = CELLS[name](), _method(True)
+    cell, method = covered(CELLS[name](), DOUBLE_LAYER, DOUBLE_LAYER), EIS(DEFAULT)
     scale = jnp.linspace(0.8, 1.2, DESIGNS)
 
     def design(x):

@@ -30,15 +30,16 @@ def impedance(options) -> dict:
     import equinox as eqx
     import jax.numpy as jnp
 
-    from solver.cell.impedance import EIS
+    from solver.cell.cell import covered
     from solver.cell.impedance import impedance as spectrum
 
     cell, _ = load_cell(options.cell)
     if options.temperature is not None:
         cell = eqx.tree_at(lambda c: c.temperature, cell, jnp.asarray(options.temperature, cell.temperature.dtype))
     frequency = np.geomspace(options.highest, options.lowest, options.points)
-    method = EIS(double_layer=(options.double_layer, options.double_layer))
-    found = eqx.filter_jit(spectrum)(cell, jnp.asarray(frequency), method, state_of_charge=jnp.asarray(options.soc))
+    if options.double_layer:
+        cell = covered(cell, options.double_layer, options.double_layer)
+    found = eqx.filter_jit(spectrum)(cell, jnp.asarray(frequency), state_of_charge=jnp.asarray(options.soc))
     z = np.asarray(found.of_cell)
     out = {
         "frequency_Hz": frequency,

@@ -1,5 +1,7 @@
 """The cell as values: electrodes, separator, electrolyte, cut-offs."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,15 @@ from ..electrochemistry.electrolyte import Electrolyte
 from ..electrochemistry.intercalation import Intercalation
 from ..electrochemistry.kinetics import MetalKinetics
 from ..numerics.real import real
+
+
+def _optional(value):
+    return None if value is None else real(value)
+
+
+def _check_double_layer(value):
+    if value is not None:
+        require("double_layer", value, 1e-9, 1e4, unit="F/m2", hint="`None` is a surface without a double layer.")
 
 
 class ParticleClass(eqx.Module):
@@ -45,7 +56,8 @@ class Electrode(eqx.Module):
     of the volume; `active_fraction`, share of active material; `specific_area`, reacting area per volume, 1/m;
     `particle_radius`, m; `electrolyte_transport`, effective over free diffusivity, porosity over tortuosity factor;
     `electronic_conductivity`, effective, S/m; `material`; `stoichiometry_full` and `stoichiometry_empty`, of the
-    charged and of the discharged cell; `others`, further [`ParticleClass`][]es in the same pores.
+    charged and of the discharged cell; `others`, further [`ParticleClass`][]es in the same pores; `double_layer`,
+    capacitance per reacting area, F/m2, or `None` for a surface without.
 
     Porosity, fraction, area, radius, transport and conductivity are scalars, or profiles: shape (k,), the means over k
     slabs of equal thickness, in the direction of x, from the negative collector to the positive one.
@@ -65,8 +77,10 @@ class Electrode(eqx.Module):
     stoichiometry_full: Float[Array, ""] = eqx.field(converter=real)
     stoichiometry_empty: Float[Array, ""] = eqx.field(converter=real)
     others: tuple[ParticleClass, ...] = ()
+    double_layer: Float[Array, ""] | None = eqx.field(converter=_optional, default=None)
 
     def __check_init__(self):
+        _check_double_layer(self.double_layer)
         require("thickness", self.thickness, 1e-9, 1e-2, unit="m")
         require("porosity", self.porosity, 1e-6, 1.0)
         require("active_fraction", self.active_fraction, 1e-6, 1.0)
@@ -94,10 +108,15 @@ class Electrode(eqx.Module):
 class LithiumMetal(eqx.Module):
     """A flat electrode of lithium metal, potential zero: the counter electrode of a half-cell.
 
-    **Arguments:** `kinetics`, its exchange-current density on the geometric area.
+    **Arguments:** `kinetics`, its exchange-current density on the geometric area; `double_layer`, capacitance per area
+    of the cell, F/m2, or `None`: impedance knows it, and in time the surface follows at once.
     """
 
     kinetics: MetalKinetics
+    double_layer: Float[Array, ""] | None = eqx.field(converter=_optional, default=None)
+
+    def __check_init__(self):
+        _check_double_layer(self.double_layer)
 
 
 class Separator(eqx.Module):
@@ -151,6 +170,10 @@ class Cell(eqx.Module):
     thermal: Thermal | None = None
 
     def __check_init__(self):
+        if isinstance(self.negative, Electrode) and (self.negative.double_layer is None) != (
+            self.positive.double_layer is None
+        ):
+            raise ValueError("Argument `double_layer` must be given for both porous electrodes or for neither.")
         require("contact_resistance", self.contact_resistance, 0.0, 10.0, unit="ohm m2")
         require("temperature", self.temperature, 200.0, 400.0, unit="K")
         require("area", self.area, 0.0, unit="m2")
@@ -225,6 +248,13 @@ def full_at_upper_cutoff(cell: Cell, reach: float = 0.1) -> Cell:
     ends = lax.stop_gradient(jax.jit(lambda: lax.fori_loop(0, 60, halve, (-reach * capacity, reach * capacity)))())
     full = moved(0.5 * (ends[0] + ends[1]), cell.negative, cell.positive)
     return eqx.tree_at(lambda c: (c.negative.stoichiometry_full, c.positive.stoichiometry_full), cell, full)
+
+
+def covered(cell: Cell, negative, positive) -> Cell:
+    """`cell` with double layers of these capacitances on its electrodes, F/m2 of their surface, or `None`."""
+    sides = (cell.negative, negative), (cell.positive, positive)
+    below, above = (dataclasses.replace(side, double_layer=capacitance) for side, capacitance in sides)
+    return dataclasses.replace(cell, negative=below, positive=above)
 
 
 def warmed(cell: Cell, thermal: Thermal) -> Cell:

@@ -70,7 +70,16 @@ def build(cell: Cell, current: Array, mesh: Mesh) -> PorousCell:
         temperature=cell.temperature,
         current=current,
         series_resistance=cell.contact_resistance + solid_half[-1] + (0.0 if half else solid_half[0]),
+        capacitance=None if cell.positive.double_layer is None else jnp.concatenate([_charged(*x) for x in layers]),
     )
+
+
+def _charged(layer, count: int) -> Array:
+    """Capacitance of the double layers of a layer's cells, F/m2 of electrode area."""
+    if not isinstance(layer, Electrode):
+        return jnp.zeros(count)
+    area = sum(on_cells(kind.specific_area, count) for kind in layer.classes)
+    return layer.double_layer * area * layer.thickness / count
 
 
 def _conductivity(layer) -> Array:
@@ -103,11 +112,13 @@ def rest(system: PorousCell, cell: Cell, state_of_charge: Array) -> tuple[Array,
     stoichiometry = stoichiometries_at(cell, state_of_charge)
     signs = [-1.0] if system.metal is not None else [1.0, -1.0]
     surface = system.summed([p.area * jnp.ones(p.count) for p in system.particles])
-    amplitudes, current, psi = [], [], {}
+    amplitudes, current, psi, idle = [], [], {}, {}
     for p, x in zip(system.particles, stoichiometry, strict=True):
         filled = jnp.broadcast_to(x, (p.count,))
         amplitudes.append(jnp.concatenate([filled, jnp.zeros(p.size - p.count, filled.dtype)]))
         j = jnp.broadcast_to(signs[p.electrode] * system.current / jnp.sum(surface[p.electrode]), (p.count,))
         current.append(j)
         psi.setdefault(p.electrode, p.equilibrium(p.local(c), j, filled, system.temperature))
-    return jnp.concatenate([c, *amplitudes]), jnp.concatenate([c, *psi.values(), *current])
+        idle.setdefault(p.electrode, p.material.potential_at(filled, system.temperature))
+    charged = () if system.capacitance is None else idle.values()
+    return jnp.concatenate([c, *amplitudes, *charged]), jnp.concatenate([c, *psi.values(), *current])

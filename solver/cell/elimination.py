@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from microstructure.units import faraday
+
 from ..numerics.block_tridiagonal import solve_blocks, transpose_blocks
 from .porous import PorousCell
 
@@ -17,10 +19,11 @@ class Elimination(eqx.Module):
     """The derivative of [`PorousCell.residual`][] in w, ready to be solved with.
 
     **Arguments:** `lower`, `diagonal`, `upper`, (2, 2, n) blocks in (c, psi) with j eliminated; `by_c` and `by_j`, by
-    class, the derivatives of what kinetics demands of psi.
+    class, the derivatives of what kinetics demands of psi; `scale`, [`PorousCell.charge_scale`][].
     """
 
     system: PorousCell
+    scale: Array | float
     lower: Array
     diagonal: Array
     upper: Array
@@ -32,8 +35,9 @@ class Elimination(eqx.Module):
         s, n = self.system, self.system.size
         m = s.potentials
         charge, kinetics = s.by_electrode(rhs[n : n + m]), s.by_class(rhs[n + m :])
-        through = [(p.area / r)[:, None] * b for p, r, b in zip(s.particles, self.by_j, kinetics, strict=True)]
-        reduced = [q - t for q, t in zip(charge, s.summed(through), strict=True)]
+        parts = zip(s.particles, self.by_j, kinetics, strict=True)
+        through = s.summed([(self.scale * p.area / by_j)[:, None] * b for p, by_j, b in parts])
+        reduced = [q - t for q, t in zip(charge, through, strict=True)]
         x = solve_blocks(self.lower, self.diagonal, self.upper, jnp.stack([rhs[:n], _spread(s, reduced)]))
         psi = [x[1, e.first : e.first + e.count] for e in s.electrodes]
         current = [
@@ -54,7 +58,7 @@ class Elimination(eqx.Module):
         x = solve_blocks(*transpose_blocks(self.lower, self.diagonal, self.upper), jnp.stack([top, bottom]))
         charge = [x[1, e.first : e.first + e.count] for e in s.electrodes]
         kinetics = [
-            -(b + p.area[:, None] * charge[p.electrode]) / by_j[:, None]
+            -(b + self.scale * p.area[:, None] * charge[p.electrode]) / by_j[:, None]
             for p, b, by_j in zip(s.particles, for_j, self.by_j, strict=True)
         ]
         return jnp.concatenate([x[0], *charge, *kinetics])
@@ -83,21 +87,24 @@ def eliminated(system: PorousCell, w: Array, past: Array, gamma: Array) -> Elimi
     g_left = -conductance + bend_left + share * i_left
     g_right = conductance + bend_right + share * i_right
 
+    scale = system.charge_scale(gamma)
+
     def rows(salt, charge):
-        return jnp.stack([-gamma * salt, charge])
+        return jnp.stack([-gamma * salt, scale * charge])
 
     left = jnp.stack([rows(g_left, i_left), rows(-share * through, -through)], axis=1)  # by the cell on the left
     right = jnp.stack([rows(g_right, i_right), rows(share * through, through)], axis=1)
     ahead, behind = ((0, 0), (0, 0), (0, 1)), ((0, 0), (0, 0), (1, 0))
     diagonal = jnp.pad(left, ahead) - jnp.pad(right, behind)
     by_c, by_j = _kinetic_slopes(system, c, current, past, gamma)
-    mobility = [p.area / slope for p, slope in zip(system.particles, by_j, strict=True)]
+    mobility = [scale * p.area / slope for p, slope in zip(system.particles, by_j, strict=True)]
     held = system.spread(system.summed([a * s for a, s in zip(mobility, by_c, strict=True)]))
     loose = 1.0 - system.spread([jnp.ones(e.count) for e in system.electrodes])
     nil = jnp.zeros(system.size)
     reacting = loose - system.spread(system.summed(mobility))
-    local = jnp.stack([jnp.stack([system.storage, nil]), jnp.stack([held, reacting])])
-    return Elimination(system, -jnp.pad(left, behind), diagonal + local, jnp.pad(right, ahead), by_c, by_j)
+    double = nil if system.capacitance is None else system.capacitance
+    local = jnp.stack([jnp.stack([system.storage, double / faraday]), jnp.stack([held, reacting + double])])
+    return Elimination(system, scale, -jnp.pad(left, behind), diagonal + local, jnp.pad(right, ahead), by_c, by_j)
 
 
 def _kinetic_slopes(system, c, current, past, gamma):

@@ -21,22 +21,19 @@ class EIS(eqx.Module):
     """Electrochemical impedance spectroscopy of the porous-electrode model.
 
     Salt and potentials are solved on `mesh` and on one of twice as many cells, and extrapolated (Richardson); particles
-    are exact.
+    are exact. Double layers are the cell's own.
 
-    **Arguments:** `mesh`, a [`Mesh`][], whose number of modes is not used; `double_layer`, capacitance of the
-    (negative, positive) electrode per reacting area, F/m2, of lithium metal per area of the cell; `series_resistance`,
-    ohm m2, and `inductance`, H, of what the cell does not hold, such as leads and tabs.
+    **Arguments:** `mesh`, a [`Mesh`][], whose number of modes is not used; `series_resistance`, ohm m2, and
+    `inductance`, H, of what the cell does not hold, such as leads and tabs.
 
     **Source:** Doyle, Meyers and Newman 2000, doi 10.1149/1.1393162.
     """
 
     mesh: Mesh = Mesh(20, 10, 20)
-    double_layer: Float[Array, "2"] = eqx.field(converter=real, default=(0.0, 0.0))
     series_resistance: Float[Array, ""] = eqx.field(converter=real, default=0.0)
     inductance: Float[Array, ""] = eqx.field(converter=real, default=0.0)
 
     def __check_init__(self):
-        require("double_layer", self.double_layer, 0.0, 1e4, unit="F/m2")
         require("series_resistance", self.series_resistance, 0.0, 1e3, unit="ohm m2")
         require("inductance", self.inductance, 0.0, 1.0, unit="H")
 
@@ -90,7 +87,7 @@ def impedance(
     def on(mesh):
         system = build(cell, current, mesh)
         here = at_rest(system, cell, charged) if state is None else resampled(state, cell, mesh)
-        return jax.vmap(linearise(system, here, method.double_layer).impedance)(exponent)
+        return jax.vmap(linearise(system, here).impedance)(exponent)
 
     fine, coarse = on(_twice(method.mesh)), on(method.mesh)
     correction = (fine - coarse) / 3.0

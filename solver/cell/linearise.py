@@ -126,21 +126,17 @@ class Linear(eqx.Module):
         return -voltage
 
 
-def linearise(system: PorousCell, state: State, double_layer: Array) -> Linear:
-    """`system` linearised at a state under its own current.
-
-    **Arguments:** `double_layer`, capacitance of the (negative, positive) electrode per reacting area, F/m2.
-    """
+def linearise(system: PorousCell, state: State) -> Linear:
+    """`system` linearised at a state under its own current."""
     local = [p.local(state.concentration) for p in system.particles]
     points = list(zip(local, state.reaction, state.surface, strict=True))
     psi = {}
     for p, point in zip(system.particles, points, strict=True):  # classes share psi; the first one's is taken
         psi.setdefault(p.electrode, p.equilibrium(*point, system.temperature))
     psi = list(psi.values())
-    areas = system.summed([p.area for p in system.particles])
-    stored = system.spread([a * c for a, c in zip(areas, double_layer[-len(areas) :], strict=True)])
-    reacting = system.spread([jnp.ones_like(a) for a in areas])
-    nil = jnp.zeros_like(stored)
+    reacting = system.spread([jnp.ones(e.count) for e in system.electrodes])
+    nil = jnp.zeros_like(reacting)
+    stored = nil if system.capacitance is None else system.capacitance
     lower, diagonal, upper, forcing = _faces(system, state.concentration, system.spread(psi))
     reading, ohmic = _reading(system, jnp.concatenate([state.concentration, *psi, *state.reaction]))
     return Linear(
@@ -152,7 +148,7 @@ def linearise(system: PorousCell, state: State, double_layer: Array) -> Linear:
         reading=reading,
         ohmic=ohmic,
         surfaces=tuple(_surface(p, x, system.temperature) for p, x in zip(system.particles, points, strict=True)),
-        metal=None if system.metal is None else _metal(system, state.concentration[0], double_layer[0]),
+        metal=None if system.metal is None else _metal(system, state.concentration[0]),
     )
 
 
@@ -208,7 +204,7 @@ def _reading(system: PorousCell, w):
     return jnp.stack([by_c, system.spread(by_psi)]), by_current
 
 
-def _metal(system: PorousCell, c, double_layer) -> Metal:
+def _metal(system: PorousCell, c) -> Metal:
     contact, (by_salt, by_current) = jax.value_and_grad(system.at_metal, (0, 1))(c, system.current)
     slopes = jax.grad(system.metal_overpotential, (0, 1))(contact, system.current)
     diffusivity, _ = system.electrolyte.transport(c, system.temperature)
@@ -219,5 +215,5 @@ def _metal(system: PorousCell, c, double_layer) -> Metal:
         by_contact=slopes[0],
         by_current=slopes[1],
         diffusion_potential=system.diffusion_potential / contact,
-        double_layer=double_layer,
+        double_layer=jnp.zeros(()) if system.metal.double_layer is None else system.metal.double_layer,
     )

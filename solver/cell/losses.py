@@ -68,6 +68,11 @@ def losses(system: PorousCell, w: Array, state: Array) -> Losses:
     **Arguments:** `system`; `w`, its unknowns, as `record.unknowns` of a march; `state`, its state at the same time, as
     `record.state`.
     """
+    if system.capacitance is not None:
+        raise ValueError(
+            "Losses are those of reactions, but the cell has double layers, which take a share of the current. "
+            "Give both electrodes `double_layer=None`."
+        )
     c, psi, reaction = system.unknowns(w)
     sides = _sides(system)
     flows = [p.area * j for p, j in zip(system.particles, reaction, strict=True)]

@@ -41,13 +41,14 @@ class Span(eqx.Module):
 class PorousCell(eqx.Module):
     """A cell on a mesh, under a current and at a temperature.
 
-    State y: c in mol/m3, then the modal amplitudes of each class of particles. Unknowns w: c, psi in V of the electrode
-    cells, j in A/m2 of each class in its cells.
+    State y: c in mol/m3, then the modal amplitudes of each class of particles and, with double layers, psi. Unknowns w:
+    c, psi in V of the electrode cells, j in A/m2 of each class in its cells.
 
     **Arguments:** `storage`, eps h of each cell, m; `half_path`, h / 2 over the relative transport, m;
     `solid_resistance` between neighbouring cells, ohm m2; `electrodes`, their [`Span`][]s; `particles`, all classes;
     `temperature`, K; `current`, A/m2 in the direction of x, positive on discharge; `series_resistance`, the solid half
-    cells at both collectors and the contacts, ohm m2.
+    cells at both collectors and the contacts, ohm m2; `capacitance` of the double layers of each cell, F/m2 of
+    electrode area, shape (n,), or `None`. They take up anions: charging them draws salt.
     """
 
     storage: Float[Array, " n"]
@@ -60,6 +61,7 @@ class PorousCell(eqx.Module):
     temperature: Float[Array, ""]
     current: Float[Array, ""]
     series_resistance: Float[Array, ""]
+    capacitance: Float[Array, " n"] | None = None
 
     # --- layout -----------------------------------------------------------------------------------------------------
 
@@ -167,13 +169,21 @@ class PorousCell(eqx.Module):
         balance = self.storage * (c - past[: self.size]) - gamma * (flow[1:] - flow[:-1])
         ends = jnp.pad(ionic, 1)
         reaction = self.summed([p.area * j for p, j in zip(self.particles, current, strict=True)])
-        charge = ends[1:] - ends[:-1] - self.spread(reaction)
+        charge = self.charge_scale(gamma) * (ends[1:] - ends[:-1] - self.spread(reaction))
+        if self.capacitance is not None:
+            before = self.by_electrode(past[-self.potentials :])
+            stored = self.capacitance * self.spread([p - q for p, q in zip(psi, before, strict=True)])
+            balance, charge = balance + stored / faraday, charge + stored
         charge = [charge[e.first : e.first + e.count] for e in self.electrodes]
         kinetics = [
             psi[p.electrode] - p.equilibrium(p.local(c), j, alpha - beta * j, self.temperature)
             for p, j, (alpha, beta) in zip(self.particles, current, self.surfaces(past, gamma), strict=True)
         ]
         return jnp.concatenate([balance, *charge, *kinetics])
+
+    def charge_scale(self, gamma: Array) -> Array | float:
+        """The factor of the charge balance in the residual: with a double layer it is one of rates, times the step."""
+        return 1.0 if self.capacitance is None else -gamma
 
     def surfaces(self, past: Array, gamma: Array) -> list[tuple[Array, Array]]:
         """alpha and beta of the surface stoichiometry alpha - beta j, by class."""
@@ -182,9 +192,10 @@ class PorousCell(eqx.Module):
 
     def state(self, w: Array, past: Array, gamma: Array) -> Array:
         """y after the step."""
-        c, _, current = self.unknowns(w)
+        c, psi, current = self.unknowns(w)
         parts = zip(self.particles, self.amplitudes(past), current, strict=True)
-        return jnp.concatenate([c, *(p.amplitudes(q, gamma, j, self.temperature).ravel() for p, q, j in parts)])
+        filled = [p.amplitudes(q, gamma, j, self.temperature).ravel() for p, q, j in parts]
+        return jnp.concatenate([c, *filled, *([] if self.capacitance is None else psi)])
 
     def voltage(self, w: Array) -> Array:
         """Terminal voltage, V."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from solver.cell.cell import covered
 from solver.cell.discretise import Mesh
 from solver.cell.library import chen2020, marquis2019
 from solver.cell.protocol import DFN, Stop, discharge
@@ -154,3 +155,23 @@ def test_lowers_for_cuda(case):
     for function in (energy, jax.value_and_grad(energy)):
         exported = jax.export.export(jax.jit(function), platforms=["cuda"])(arrays, current)
         assert exported.platforms == ("cuda",)
+
+
+def test_derivatives_of_a_double_layer():
+    """The voltage 5 ms into a discharge, in both capacitances and a rate constant, in steps of 0.25 ms."""
+    cell = covered(marquis2019(), 0.2, 0.3)
+    current = jnp.asarray(0.680616) / cell.area
+    method = DFN(MESH, March(max_steps=20, schedule=jnp.linspace(0.0, 5e-3, 21)))
+
+    @jax.jit
+    def voltage(factors):
+        def leaves(c):
+            return c.negative.double_layer, c.positive.double_layer, c.positive.material.kinetics.rate
+
+        moved = eqx.tree_at(leaves, cell, [leaf * f for leaf, f in zip(leaves(cell), factors, strict=True)])
+        return discharge(moved, current, method, duration=5e-3).value.voltage[-1]
+
+    found, one = jax.grad(voltage)(jnp.ones(3)), np.eye(3)
+    expected = [central(lambda x, k=k: np.asarray(voltage(jnp.asarray(1 + (x - 1) * one[k])))) for k in range(3)]
+    assert np.all(np.abs(expected) > 1e-5)
+    assert np.allclose(found, expected, rtol=1e-6)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solver.cell.cell import ParticleClass, Thermal, theoretical_capacity, warmed
+from solver.cell.cell import ParticleClass, Thermal, covered, theoretical_capacity, warmed
 from solver.cell.control import (
     constant_current,
     constant_power,
@@ -63,10 +63,12 @@ def _one_step(cell, control):
     return solution.result, left, error, system.observe(solution.value)
 
 
-@pytest.mark.parametrize("warm", [False, True], ids=["isothermal", "thermal"])
+@pytest.mark.parametrize("kind", ["isothermal", "thermal", "double layer"])
 @pytest.mark.parametrize("name", CONTROLS)
-def test_a_step_of_every_control_and_its_transpose(cell, name, warm):
+def test_a_step_of_every_control_and_its_transpose(cell, name, kind):
+    warm = kind == "thermal"
     cell = warmed(cell, THERMAL) if warm else cell
+    cell = covered(cell, 0.2, 0.3) if kind == "double layer" else cell
     result, left, error, (voltage, current, temperature, plating, drawn) = _one_step(cell, CONTROLS[name])
     assert result == Result.successful and float(left) < 1e-9 and float(error) < 1e-8
     held = {"current": (current, RATE), "voltage": (voltage, 4.0), "power": (voltage * current, 100.0)}

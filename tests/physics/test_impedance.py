@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from microstructure.units import faraday, gas_constant
-from solver.cell.cell import Cell, Electrode, LithiumMetal, Separator
+from solver.cell.cell import Cell, Electrode, LithiumMetal, Separator, covered
 from solver.cell.discretise import Mesh, build, rest
 from solver.cell.galvanostatic import Galvanostatic
 from solver.cell.impedance import EIS, at_rest, impedance, resampled
@@ -42,10 +42,10 @@ def galvanostatic(system):
 
 
 @eqx.filter_jit
-def raw(cell, s, mesh, double_layer, state_of_charge):
+def raw(cell, s, mesh, state_of_charge):
     """The impedance on one mesh, without extrapolation."""
     system = build(cell, jnp.asarray(0.0), mesh)
-    linear = linearise(system, at_rest(system, cell, jnp.asarray(state_of_charge)), double_layer)
+    linear = linearise(system, at_rest(system, cell, jnp.asarray(state_of_charge)))
     return jax.vmap(linear.impedance)(s)
 
 
@@ -93,7 +93,7 @@ SLOW_TO_FAST = np.array([1e-6, 1e-2, 1.0, 100.0, 1e4])
 
 def electrode_alone(exchange, double_layer=0.2):
     """At the frequencies above, without the separator and the charge transfer at the lithium, ohm m2."""
-    z = spectrum(linear_half_cell(exchange), SLOW_TO_FAST, EIS(double_layer=(0.0, double_layer)))
+    z = spectrum(covered(linear_half_cell(exchange), None, double_layer), SLOW_TO_FAST)
     return z - 2.5e-5 / 0.2 - THERMAL / 10.0
 
 
@@ -129,9 +129,9 @@ def test_blocking_electrode():
 def test_lithium_metal_with_its_double_layer():
     """The metal is a charge-transfer resistance RT/(F j0) and a capacitance in parallel."""
     transfer = THERMAL / 10.0
-    bare, covered = (spectrum(linear_half_cell(1.0), SLOW_TO_FAST, EIS(double_layer=(c, 0.2))) for c in (0.0, 0.5))
+    bare, full = (spectrum(covered(linear_half_cell(1.0), c, 0.2), SLOW_TO_FAST) for c in (None, 0.5))
     expected = transfer / (1 + 2j * np.pi * SLOW_TO_FAST * 0.5 * transfer) - transfer
-    assert np.allclose(covered - bare, expected, rtol=1e-8, atol=1e-9 * transfer)
+    assert np.allclose(full - bare, expected, rtol=1e-8, atol=1e-9 * transfer)
 
 
 # --- diffusion ------------------------------------------------------------------------------------------------------
@@ -189,14 +189,17 @@ def talbot(transform, times, terms=16):
     return np.sum((turn * np.exp(s * np.asarray(times)[:, None]) * values).real * scale / terms, axis=1)
 
 
-@pytest.mark.parametrize("half, error", [(False, 2e-6), pytest.param(True, 2e-5, marks=pytest.mark.slow)])
-def test_small_step_of_the_current(half, error):
+@pytest.mark.parametrize(
+    "half, double_layer, error",
+    [(False, None, 2e-6), (False, 0.2, 2e-6), pytest.param(True, None, 2e-5, marks=pytest.mark.slow)],
+)
+def test_small_step_of_the_current(half, double_layer, error):
     """The march's answer to a small step is the inverse Laplace transform of Z(s)/s, from half a second to an hour.
 
     At once it is the impedance at infinite frequency. (Before, 20 modes are too few for the particles of the march, and
     at lithium metal the march takes the salt to be straight through half a cell.)
     """
-    cell, mesh, soc = marquis2019(), Mesh(8, 20, 8, 20), jnp.asarray(0.5)
+    cell, mesh, soc = covered(marquis2019(), double_layer, double_layer), Mesh(8, 20, 8, 20), jnp.asarray(0.5)
     if half:
         cell = half_cell(cell.positive, cell.electrolyte)
     times = np.concatenate([[0.0], np.geomspace(1e-4, 3600.0, 400)])
@@ -215,12 +218,12 @@ def test_small_step_of_the_current(half, error):
     shown = [300, 350, 400] if half else [200, 300, 400]
 
     def transform(s):
-        return np.asarray(raw(cell, jnp.asarray(s), mesh, jnp.zeros(2), soc)) / s
+        return np.asarray(raw(cell, jnp.asarray(s), mesh, soc)) / s
 
     assert np.allclose(resistance[shown], talbot(transform, times[shown]), rtol=error)
     assert np.all(np.diff(resistance) > 0)
     if not half:
-        instant = raw(cell, jnp.full(48, 1e13j), mesh, jnp.zeros(2), soc)[0]
+        instant = raw(cell, jnp.full(48, 1e13j), mesh, soc)[0]
         assert resistance[0] == pytest.approx(float(instant.real), rel=1e-7)
 
 
@@ -261,7 +264,7 @@ def test_under_current():
     @jax.jit
     def at_once(system):
         state = State(fields.concentration, fields.reaction, fields.surface)
-        return linearise(system, state, jnp.zeros(2)).impedance(jnp.asarray(1e14j))
+        return linearise(system, state).impedance(jnp.asarray(1e14j))
 
     assert complex(at_once(system)) == pytest.approx(float(slope), rel=1e-6)
 
@@ -314,12 +317,14 @@ def test_end_of_a_discharge():
 # --- refinement -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("double_layer", [0.0, 0.2])
+@pytest.mark.parametrize("double_layer", [None, 0.2])
 @pytest.mark.parametrize("make", [marquis2019, pytest.param(chen2020, marks=pytest.mark.slow)])
 def test_second_order_and_error_of_the_default_mesh(make, double_layer):
     """From 1e-4 to 1e4 Hz the error is at most 1e-3; the meshes behind it are of second order."""
     found, finer = (
-        compiled(make(), jnp.asarray(FEW), EIS(mesh, (double_layer, double_layer)), state_of_charge=jnp.asarray(0.5))
+        compiled(
+            covered(make(), double_layer, double_layer), jnp.asarray(FEW), EIS(mesh), state_of_charge=jnp.asarray(0.5)
+        )
         for mesh in (Mesh(20, 10, 20), Mesh(40, 20, 40))
     )
     finest = np.asarray(finer.specific)
@@ -360,4 +365,4 @@ def test_bad_input():
         with pytest.raises(ValueError, match=said):
             impedance(cell, *arguments, **options)
     with pytest.raises(ValueError, match="Argument `double_layer` must lie between"):
-        EIS(double_layer=(0.2, -0.2))
+        covered(marquis2019(), 0.2, -0.2)
