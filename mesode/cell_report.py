@@ -90,7 +90,8 @@ def _economics(run: Mapping) -> str:
         total = sum(values)
         marks = {"assumed": " *", "given": " †"}
         columns[unit] = [
-            f"{value:.2f}{marks.get(standing[section, name], '')}" for name, value in zip(_ITEMS, values, strict=True)
+            f"{abs(value):.2f}{marks.get(standing[section, name], '')}"
+            for name, value in zip(_ITEMS, values, strict=True)
         ] + [f"{total:.1f}"]
         columns[f"share of {section}"] = [f"{100 * value / total:.1f} %" for value in values] + ["100 %"]
     dates = data["dates"]

@@ -20,7 +20,7 @@ PRICES = (
     Entry("negative_active", 9.50, "USD/kg", f"graphite, {_ARGONNE}"),
     Entry("negative_carbon", 3.60, "USD/kg", f"carbon black, {_BAARS}"),
     Entry("negative_binder", 5.00, "USD/kg", f"CMC and SBR, {_BAARS}"),
-    Entry("negative_solvent", 0.0, "USD/kg", "water, taken as free"),
+    Entry("negative_solvent", 0.0, "USD/kg", "water, assumed to be free"),
     Entry("negative_foil", 14.15, "USD/kg", f"copper, 8 to 14 um, {_BAARS}"),
     Entry("separator", 1.00, "USD/m2", _ARGONNE),
     Entry("electrolyte", 11.67, "USD/kg", f"14 USD/L, {_ARGONNE}; over an assumed 1.2 kg/L"),
