@@ -95,10 +95,13 @@ class ChainProblem(Problem):
         return pipeline.assemble(found, recipe, self.methods), pipeline.made_by(recipe, self.methods), found
 
     def _merit(self, cell, methods, figure=None) -> Array:
-        """The figure, so that more is better, less its share that the constraints take."""
+        """The figure, so that more is better, over 1 plus the penalties, or times it where less is better.
+
+        Either way a percent of the figure weighs as much as a hundredth of penalty; figures are positive.
+        """
         figure = self.objective(cell, methods) if figure is None else figure
-        taken = sum(each.penalty(each.figure(cell, methods)) for each in self.constraints)
-        return self.objective.sense * figure - jax.lax.stop_gradient(jnp.abs(figure)) * taken
+        sense, taken = self.objective.sense, sum(each.penalty(each.figure(cell, methods)) for each in self.constraints)
+        return sense * figure * (1.0 + taken) ** (-sense)
 
     def measure(self, x: Float[Array, " n"], seed: int) -> dict[str, float]:
         """The figure as `objective`, what is maximised as `merit`, the figures of the constraints, porosity,
