@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mesode import plan, size_plan
+from mesode.economics import economics_of
 from mesode.job import Job
 from mesode.keys import PARTS
 from microstructure.blend import Blend, Component, Profile
@@ -125,6 +126,7 @@ def methods_of(job: Job, conduction: Conduction | None = None) -> Methods:
             upper_cutoff=float(job["cell.upper_cutoff_V"]),
         ),
         densities=densities_of(job),
+        making=economics_of(job).making,
     )
 
 

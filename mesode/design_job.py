@@ -7,11 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from inverse import descend, sensitivity
-from inverse.objective import ArealCapacity, AverageVoltage, CapacityRetention, EnergyDensity, SpecificEnergy
+from inverse.objective import (
+    ArealCapacity,
+    AverageVoltage,
+    CapacityRetention,
+    Carbon,
+    Constraint,
+    Cost,
+    EnergyDensity,
+    PulseResistance,
+    SpecificEnergy,
+)
 from inverse.problem import Impossible
 from inverse.problems.energy_density import ChainProblem, Sample
 from inverse.space import Affine, Fraction, Leaf, Logarithmic, Space, Variable
 from mesode.build import methods_of, recipe_of
+from mesode.economics import economics_of
 from mesode.job import Job, JobError
 from mesode.keys import BY_PATH
 from mesode.record import Stage
@@ -46,7 +57,7 @@ PLACES = {
 
 def objective_of(job: Job, name: str):
     """The objective that a job names; what is not at 2C is at the slowest rate of the job."""
-    slow = float(min(job["run.c_rates"]))
+    slow, tables = float(min(job["run.c_rates"])), economics_of(job)
     return {
         "energy_2C_Wh_L": EnergyDensity(2.0),
         "energy_Wh_L": EnergyDensity(slow),
@@ -54,7 +65,20 @@ def objective_of(job: Job, name: str):
         "areal_capacity_mAh_cm2": ArealCapacity(),
         "capacity_retention_2C": CapacityRetention(2.0, min(slow, 1.0)),
         "average_voltage_V": AverageVoltage(slow),
+        "cost_USD_kWh": Cost(tables.prices, slow),
+        "carbon_kg_CO2e_kWh": Carbon(tables.emissions, slow),
+        "pulse_resistance_ohm_cm2": PulseResistance(),
     }[name]
+
+
+def sense_of(job: Job) -> float:
+    """1 where more of the objective of a design is better, -1 where less is."""
+    return objective_of(job, job["design.objective"]).sense
+
+
+def constraints_of(job: Job) -> list[Constraint]:
+    """The figures that a design is to hold within bounds."""
+    return [Constraint(name, objective_of(job, name), *bounds) for name, bounds in job.constraints.items()]
 
 
 def variable(job: Job, path: str, low: float, high: float) -> Variable:
@@ -83,11 +107,11 @@ def design_problem(job: Job) -> ChainProblem:
         space = Space(recipe_of(job), [variable(job, p, *bounds) for p, bounds in job.variables.items()])
     except ValueError as error:
         raise JobError([f"{job.source}: {error}"]) from error
-    return _problem(job, space, job["design.objective"])
+    return _problem(job, space, job["design.objective"], constraints_of(job))
 
 
-def _problem(job: Job, space: Space, objective: str) -> ChainProblem:
-    size = {"particles": job["grid.particles"], "shape": tuple(job["grid.shape"])}
+def _problem(job: Job, space: Space, objective: str, constraints: Sequence[Constraint] = ()) -> ChainProblem:
+    size = {"constraints": constraints, "particles": job["grid.particles"], "shape": tuple(job["grid.shape"])}
     return ChainProblem(space, objective_of(job, objective), methods_of(job, for_gradients()), **size)
 
 
@@ -140,7 +164,7 @@ def judged(job: Job, state: Mapping, found: Sequence[Variable]) -> dict:
 def design_stages(job: Job, problem: ChainProblem, say: Callable[[str], None]) -> list[Stage]:
     """The steps of the descent, the designs of a random search, and both results on each unseen seed."""
     method = descend.Descent(steps=job["design.steps"], rate=job["design.learning_rate"])
-    seeds, begin = _seeds(job, "design.samples"), descend.begin(problem, method)
+    seeds, begin, sense = _seeds(job, "design.samples"), descend.begin(problem, method), sense_of(job)
 
     def step(k, state):
         before = begin if k == 0 else descend.from_arrays(begin, state[f"step {k}"])
@@ -152,13 +176,14 @@ def design_stages(job: Job, problem: ChainProblem, say: Callable[[str], None]) -
             say(f"step {k + 1}: {error}")
             return state[f"step {k}"]
         values = ", ".join(f"{p.split('.')[-1]} {v:.4g}" for p, v in _shown(problem, after.history["x"][k]).items())
-        say(f"step {k + 1}: {job['design.objective']} {float(after.history['objective'][k]):.5g} at {values}")
+        merit = sense * float(after.history["objective"][k])
+        say(f"step {k + 1}: {job['design.objective']} {merit:.5g} at {values}")
         return descend.to_arrays(after)
 
     def draw(k, state):
         x, value = random_design(problem, seeds, (job["run.seed"], k))
         best = state.get(f"random {k}", {"objective": -math.inf})
-        say(f"random {k + 1}: {value:.5g}")
+        say(f"random {k + 1}: {sense * value:.5g}")
         return {"x": x, "objective": value} if value > float(best["objective"]) else best
 
     def unseen(seed, state):
@@ -177,12 +202,13 @@ def design_stages(job: Job, problem: ChainProblem, say: Callable[[str], None]) -
 
 
 def random_design(problem: ChainProblem, seeds: Sequence[int], entropy) -> tuple[np.ndarray, float]:
-    """A design drawn uniformly from what can be made, and its objective; minus infinity where a solve fails."""
+    """A design drawn uniformly from what can be made, and what is maximised; minus infinity where a solve fails."""
     generator = np.random.default_rng(entropy)
     for _ in range(1000):
         x = generator.uniform(size=len(problem.space.variables))
         try:
-            return x, float(np.mean([problem.measure(jnp.asarray(x), seed)["objective"] for seed in seeds]))
+            found = [problem.measure(jnp.asarray(x), seed) for seed in seeds]
+            return x, float(np.mean([one.get("merit", one["objective"]) for one in found]))
         except Impossible:
             continue
         except SolveError:
@@ -203,10 +229,10 @@ def designed(job: Job, problem: ChainProblem, state: Mapping) -> dict:
     last, judged = _last(job, state), [state[f"unseen {s}"] for s in _unseen(job)]
     x = np.asarray(last["best_x"])
     values = {name: np.asarray([float(j[name]["objective"]) for j in judged]) for name in judged[0]}
-    mean = {name: mean_and_error(v) for name, v in values.items()}
+    mean, sense = {name: mean_and_error(v) for name, v in values.items()}, sense_of(job)
     metrics = {
         "objective_name": job["design.objective"],
-        **_gain(values["best"], values["start"]),
+        **_gain(values["best"], values["start"], sense),
         "objective_standard_error": mean["best"][1],
         "start_standard_error": mean["start"][1],
         "unseen_seeds": len(judged),
@@ -214,13 +240,20 @@ def designed(job: Job, problem: ChainProblem, state: Mapping) -> dict:
         "start": _shown(problem, problem.space.start) | _averages([j["start"] for j in judged]),
         "best": _averages([j["best"] for j in judged]),
     }
+    if job.constraints:
+        both = {"start": metrics["start"], "best": metrics["best"]}
+        metrics["constraints"] = {
+            name: {"low": low, "high": high, **{side: found.get(name, math.nan) for side, found in both.items()}}
+            for name, (low, high) in job.constraints.items()
+        }
     if "random" in values:
-        random = _gain(values["random"], values["start"])
+        random = _gain(values["random"], values["start"], sense)
         found = _shown(problem, state[f"random {_random(job)}"]["x"])
         metrics["random_search"] = {"objective": mean["random"][0], **random, "variables": found}
     steps, samples = int(last["step"]), job["design.samples"]
     names = problem.space.names
     history = {k.removeprefix("history['").removesuffix("']"): v for k, v in last.items() if k.startswith("history")}
+    history["objective"] = sense * np.asarray(history["objective"])
     history["values"] = np.asarray([list(_shown(problem, row).values()) for row in history["x"][:steps]])
     return {
         "variables": _shown(problem, x),
@@ -237,8 +270,9 @@ def designed(job: Job, problem: ChainProblem, state: Mapping) -> dict:
     }
 
 
-def _gain(values, start) -> dict[str, float]:
-    gain, error = mean_and_error(100 * (values - start) / np.nanmean(start))
+def _gain(values, start, sense: float) -> dict[str, float]:
+    """By how much a design is better; less of what is to be small is a gain."""
+    gain, error = mean_and_error(100 * sense * (values - start) / np.abs(np.nanmean(start)))
     return {"gain_percent": gain, "gain_standard_error_percent": error}
 
 

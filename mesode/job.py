@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 
-from mesode.keys import BY_PATH, KEYS, MATERIAL_BY_NAME, SECTIONS, SIZE_KINDS, VARIABLES, Key
+from mesode.keys import BY_PATH, KEYS, MATERIAL_BY_NAME, OBJECTIVES, SECTIONS, SIZE_KINDS, VARIABLES, Key
 
 COMPOSITION_TOLERANCE = 1e-6
 
@@ -27,13 +27,16 @@ class Job:
 
     **Arguments:** `values`, by `section.key`, in the units of the keys; `given`, the paths that the user set;
     `materials`, by name, their given fields in the units of the keys; `variables`, the bounds (low, high) of each
-    design variable by path, in the units of the keys; `source`, where it came from.
+    design variable by path, in the units of the keys; `constraints`, those of figures of a design; `economics`, tables
+    of prices and the like as they stand in the job, by section; `source`, where it came from.
     """
 
     values: Mapping[str, object]
     given: frozenset[str] = frozenset()
     materials: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     variables: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    constraints: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    economics: Mapping[str, Mapping[str, object]] = dataclasses.field(default_factory=dict)
     source: str = "built-in example"
 
     def __getitem__(self, path: str):
@@ -59,9 +62,14 @@ class Job:
             lines.append(f"[{section}]")
             lines += [f"{key.name} = {_toml(self.values[key.path])}" for key in KEYS if key.section == section]
             lines.append("")
-        if self.variables:
-            lines.append("[design.variables]")
-            lines += [f'"{path}" = {_toml(list(bounds))}' for path, bounds in self.variables.items()]
+        for section, bounded in (("variables", self.variables), ("constraints", self.constraints)):
+            if bounded:
+                lines.append(f"[design.{section}]")
+                lines += [f'"{path}" = {_toml(list(bounds))}' for path, bounds in bounded.items()]
+                lines.append("")
+        for section, content in self.economics.items():
+            lines.append(f"[economics.{section}]")
+            lines += [f"{name} = {_toml(value)}" for name, value in content.items()]
             lines.append("")
         for name, fields in self.materials.items():
             lines.append(f"[material.{_toml(name)}]")
@@ -87,11 +95,12 @@ def read_job(path=None, settings: Sequence[str] = ()) -> Job:
     except (OSError, UnicodeDecodeError) as error:
         raise JobError([f"Job file `{path}` cannot be read as text."]) from error
     job = parse_job(text, str(path), settings)
-    image = str(job["image.path"])
-    if image and "image.path" in job.given and not pathlib.Path(image).is_absolute():
-        beside = path.parent / image  # a job file names its image as seen from where it lies
-        if beside.exists() and not pathlib.Path(image).exists():
-            job = dataclasses.replace(job, values={**job.values, "image.path": str(beside)})
+    for key in ("image.path", "economics.path"):
+        name = str(job[key])
+        if name and key in job.given and not pathlib.Path(name).is_absolute():
+            beside = path.parent / name  # a job file names other files as seen from where it lies
+            if beside.exists() and not pathlib.Path(name).exists():
+                job = dataclasses.replace(job, values={**job.values, key: str(beside)})
     return job
 
 
@@ -102,23 +111,47 @@ def parse_job(text: str, source: str = "job", settings: Sequence[str] = ()) -> J
     except tomllib.TOMLDecodeError as error:
         raise JobError([f"{source}: not valid TOML: {error}."]) from error
     lines = _line_numbers(text)
+    table, economics = _without_economics(table)
     entries = [(path, value, _where(source, path, lines)) for path, value in _flatten(table)]
     errors: list[str] = []
     for setting in settings:
         entry = _parse_setting(setting, errors)
-        if entry:
+        if entry and entry[0].startswith("economics.") and entry[0].count(".") == 2:
+            _, section, name = entry[0].split(".")
+            economics = {**economics, section: {**_table(economics.get(section)), name: entry[1]}}
+        elif entry:
             entries = [e for e in entries if e[0] != entry[0]] + [entry]
-    return _check(entries, errors, source)
+    if economics:
+        from mesode.economics import errors_of  # imports the solver, which most jobs do not need yet
+
+        errors += errors_of(economics, lambda path: _where(source, f"economics.{path}", lines))
+    return _check(entries, errors, source, economics)
 
 
-def _check(entries, errors: list[str], source: str) -> Job:
+def _without_economics(table: Mapping) -> tuple[dict, dict]:
+    """A job without its tables of prices and the like, and these; `economics = "prices.toml"` is short for the path."""
+    rest, inline = dict(table), {}
+    given = rest.pop("economics", {})
+    if isinstance(given, Mapping):
+        inline = {name: content for name, content in given.items() if name != "path"}
+        given = given.get("path")
+    return rest if given is None else rest | {"economics": {"path": given}}, inline
+
+
+def _table(content) -> Mapping:
+    return content if isinstance(content, Mapping) else {}
+
+
+def _check(entries, errors: list[str], source: str, economics: Mapping) -> Job:
     values = {key.path: key.default for key in KEYS}
-    given, places, materials, variables = set(), {}, {}, {}
+    given, places, materials, variables, constraints = set(), {}, {}, {}, {}
     for path, value, where in entries:
         if path.startswith("material."):
             _take_material(path, value, where, materials, errors)
         elif path.startswith("design.variables."):
             _take_variable(path.removeprefix("design.variables."), value, where, variables, errors)
+        elif path.startswith("design.constraints."):
+            _take_constraint(path.removeprefix("design.constraints."), value, where, constraints, errors)
         elif path not in BY_PATH:
             errors.append(f"{where}: {_unknown(path)}")
         else:
@@ -132,7 +165,7 @@ def _check(entries, errors: list[str], source: str) -> Job:
     _check_together(values, given, places, materials, variables, source, errors)
     if errors:
         raise JobError(errors)
-    return Job(values, frozenset(given), materials, variables, source)
+    return Job(values, frozenset(given), materials, variables, constraints, economics, source)
 
 
 def _check_together(values, given, places, materials, variables, source, errors) -> None:
@@ -225,6 +258,23 @@ def _take_variable(path, value, where, variables, errors) -> None:
         errors.append(f"{where}: The lower bound of `{path}` must be below the upper one, but {value} was given.")
     else:
         variables[path] = (bounds[0], bounds[1])
+
+
+def _take_constraint(name, value, where, constraints, errors) -> None:
+    numbers = isinstance(value, list) and len(value) == 2 and all(_is_number(v) for v in value)
+    if name not in OBJECTIVES:
+        errors.append(f"{where}: `{name}` is no figure of a design{_nearest(name, OBJECTIVES)}.")
+    elif not numbers or not value[0] < value[1]:
+        errors.append(
+            f"{where}: The bounds of `{name}` must be a list of two rising numbers, as in [0.0, 80.0] or [3.0, inf], "
+            f"but {value!r} was given."
+        )
+    else:
+        constraints[name] = (float(value[0]), float(value[1]))
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 
 def _no_variable(path: str) -> str:
@@ -327,7 +377,9 @@ def _flatten(table: Mapping, prefix: str = ""):
             yield from _flatten(value, f"{path}.")
         elif not isinstance(value, Mapping):
             yield path, value
-        elif path not in SECTIONS and not any(s.startswith(path + ".") for s in (*SECTIONS, "material.", "design.v")):
+        elif path not in SECTIONS and not any(
+            s.startswith(path + ".") for s in (*SECTIONS, "material.", "design.v", "design.c")
+        ):
             yield path, value  # an empty table of an unknown name is an error as well
 
 
@@ -367,4 +419,6 @@ def _toml(value) -> str:
         return '"' + "".join(c if c >= " " else f"\\u{ord(c):04x}" for c in escaped) + '"'
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {_toml(v)}" for name, v in value.items()) + " }"
     return repr(value)

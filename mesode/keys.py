@@ -52,7 +52,7 @@ EFFECT = {
 }
 # Sections that mean nothing where the structure comes from an image.
 RECIPE_SECTIONS = ("recipe.size", "recipe.second", "recipe.second.size", "grading", "drying", "calendering", "grid")
-RECIPE_KEYS = ("recipe.areal_loading_mg_cm2", "recipe.dried_porosity", "recipe.solids_content")
+RECIPE_KEYS = ("recipe.areal_loading_mg_cm2", "recipe.dried_porosity")
 
 OBJECTIVES = (
     "energy_2C_Wh_L",
@@ -61,6 +61,9 @@ OBJECTIVES = (
     "areal_capacity_mAh_cm2",
     "capacity_retention_2C",
     "average_voltage_V",
+    "cost_USD_kWh",
+    "carbon_kg_CO2e_kWh",
+    "pulse_resistance_ohm_cm2",
 )
 
 # Which keys of a distribution of sizes say what each kind is.
@@ -168,6 +171,17 @@ KEYS: tuple[Key, ...] = (
     _number("cell", "n_to_p_ratio", 1.10, 1.0, 2.0, "", 1.0, "usable areal capacity, negative over positive"),
     _number("cell", "lower_cutoff_V", 2.5, 2.5, 3.9, "V", 1.0, "voltage that ends a discharge"),
     _number("cell", "upper_cutoff_V", 4.2, 4.05, 4.35, "V", 1.0, "voltage at rest of the charged cell"),
+    _number(
+        "cell",
+        "charge_c_rate",
+        0.0,
+        0.0,
+        20.0,
+        "1/h",
+        1.0,
+        "charge to the upper cut-off for the time from 10 to 80 % and the energy efficiency; 0 leaves them out",
+    ),
+    Key("economics", "path", "str", "", "TOML file of prices, emission factors and making in place of built-in ones"),
     Key("grid", "shape", "shape", [96, 64, 64], "voxels along x (thickness), y, z", 8, 2048),
     Key("grid", "particles", "int", 400, "active-material particles", 20, 200000),
     Key("run", "realisations", "int", 1, "packing seeds to repeat over", 1, 1000),
@@ -182,7 +196,14 @@ KEYS: tuple[Key, ...] = (
     Key("image.labels", "binder", "int", 2, "label of the carbon-binder", 0, 2**31 - 1),
     Key("gradient", "objective", "str", OBJECTIVES[0], "what is differentiated", choices=OBJECTIVES),
     Key("gradient", "variables", "strings", [], "keys to differentiate by; empty means all that can be"),
-    Key("design", "objective", "str", OBJECTIVES[0], "what is maximised", choices=OBJECTIVES),
+    Key(
+        "design",
+        "objective",
+        "str",
+        OBJECTIVES[0],
+        "what is made large, or small: cost, carbon, resistance",
+        choices=OBJECTIVES,
+    ),
     Key("design", "steps", "int", 10, "gradient steps", 1, 10000),
     Key("design", "samples", "int", 2, "packing seeds averaged in each step", 1, 256),
     _number("design", "learning_rate", 0.12, 1e-4, 1.0, "", 1.0, "first steps, as a share of the range of a variable"),

@@ -8,7 +8,7 @@ from mesode.figures import _figure, styled
 
 # A colour for each place, of Okabe and Ito (2008), made lighter from cause to cause.
 _TINTS = {"negative": "#0072b2", "separator": "#009e73", "positive": "#d55e00"}
-_NAMES = {
+NAMES = {
     "ohmic_solid": "ohmic, solid",
     "ohmic_electrolyte": "ohmic, electrolyte",
     "concentration": "concentration",
@@ -40,7 +40,7 @@ def losses(capacity, open_circuit, voltage, parts, causes, places, least=1e-3) -
         for rank, row in enumerate(shown):
             colour = 1 - (1 - tint) * (1 - 0.75 * rank / max(len(shown), 1))
             top = base + 1e3 * parts[:, row, column]
-            label = f"{place}: {_NAMES[causes[row]]}"
+            label = f"{place}: {NAMES[causes[row]]}"
             below.fill_between(along, base, top, color=colour, ec="white", lw=0.5, label=label)
             base = top
     below.fill_between(along, base, 1e3 * rest, color="#cccccc", ec="white", lw=0.5, label="all others")

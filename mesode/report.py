@@ -1,12 +1,12 @@
 """The HTML report of a run: one page that needs no other file, made from the run file alone."""
 
-import html
 import math
 from collections.abc import Mapping
 
 import numpy as np
 
-from mesode import figures, press_figures
+from mesode import cell_report, figures, press_figures
+from mesode.page import drawn, number, table, text
 from microstructure import store
 
 KPI_NAMES = {
@@ -25,6 +25,13 @@ KPI_NAMES = {
     "energy_2C_Wh_L": ("stack energy by volume at 2C", "Wh/L"),
     "average_voltage_V": ("average voltage", "V"),
     "capacity_retention_2C": ("capacity retained at 2C", ""),
+    "n_to_p_ratio": ("capacity of the negative over the positive, N/P", ""),
+    "pulse_resistance_ohm_cm2": ("resistance of a 10 s pulse at 1C, half charged", "ohm cm²"),
+    "charging_time_10_80_min": ("time to charge from 10 to 80 %", "min"),
+    "energy_efficiency": ("energy efficiency of a cycle", ""),
+    "plating_margin_mV": ("least plating potential while charging", "mV"),
+    "cost_USD_kWh": ("cost", "USD/kWh"),
+    "carbon_kg_CO2e_kWh": ("carbon, cradle to gate", "kg CO₂e/kWh"),
     "springback_percent": ("spring-back, of the thickness at the gap", "%"),
     "springback_after_rest_percent": ("the same after the rest", "%"),
     "density_g_cm3": ("density after release", "g/cm³"),
@@ -67,12 +74,13 @@ def render(run: Mapping, name: str = "run") -> str:
     """The page for the content of a run file; parts that the run does not have are left out."""
     provenance = run.get("provenance", {})
     parts = [
-        f"<h1>Electrode report</h1><p class=lead>{_text(name)} · {_text(provenance.get('time', ''))} · "
-        f"Mesode {_text(provenance.get('versions', {}).get('mesode', ''))}</p>"
+        f"<h1>Electrode report</h1><p class=lead>{text(name)} · {text(provenance.get('time', ''))} · "
+        f"Mesode {text(provenance.get('versions', {}).get('mesode', ''))}</p>"
     ]
-    parts += [f"<p class=note>{_text(note)}</p>" for note in run.get("notes", [])]
+    parts += [f"<p class=note>{text(note)}</p>" for note in run.get("notes", [])]
     parts.append(_kpis(run))
-    parts += [section for section in (_structure(run), _curves(run), _transport(run), _design(run)) if section]
+    accounts = cell_report.sections(run)
+    parts += [part for part in (_structure(run), _curves(run), accounts, _transport(run), _design(run)) if part]
     parts.append(_provenance(run))
     body = "\n".join(parts)
     return (
@@ -91,25 +99,6 @@ def flatten(tree: Mapping, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def number(value, digits: int = 4) -> str:
-    """A number as people write it, to so many significant digits."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return str(value)
-    if math.isinf(value):
-        return "∞"
-    if math.isnan(value):
-        return "–"
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        places = max(0, digits - 1 - (math.floor(math.log10(abs(value))) if value else 0))
-        return f"{value:.{places}f}"
-    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-    return f"{mantissa}·10<sup>{int(exponent)}</sup>"
-
-
-def _text(value) -> str:
-    return html.escape(str(value))
-
-
 def _kpis(run: Mapping) -> str:
     values = flatten(run.get("kpis", {}))
     if not values:
@@ -123,7 +112,7 @@ def _kpis(run: Mapping) -> str:
     order = [k for k in KPI_NAMES if k in values] + [k for k in values if k not in KPI_NAMES]
     for key in order:
         label, unit = KPI_NAMES.get(key, (key.replace("_", " "), ""))
-        cells = f"<td>{_text(label)}</td><td class=n>{number(values[key])}</td>"
+        cells = f"<td>{text(label)}</td><td class=n>{number(values[key])}</td>"
         if spread:
             cells += f"<td class=n>{number(spread[key], 2) if key in spread else ''}</td>"
         if refined:
@@ -131,16 +120,9 @@ def _kpis(run: Mapping) -> str:
             numeric = isinstance(finer, float) and isinstance(values[key], float) and values[key]
             change = f"{100 * (finer / values[key] - 1):+.1f} %" if numeric and math.isfinite(finer) else ""
             cells += f"<td class=n>{number(finer) if finer is not None else ''}</td><td class=n>{change}</td>"
-        rows.append(f"<tr>{cells}<td>{_text(unit)}</td></tr>")
+        rows.append(f"<tr>{cells}<td>{text(unit)}</td></tr>")
     note = "" if spread else "<p class=lead>One packing; `realisations` in the job gives each figure its spread.</p>"
     return f"<h2>Key figures</h2><table>{''.join(rows)}</table>{note}"
-
-
-def _figure(figure, caption: str) -> str:
-    alternative = html.escape(caption, quote=True)
-    return (
-        f'<figure><img alt="{alternative}" src="{figures.data_uri(figure)}"><figcaption>{caption}</figcaption></figure>'
-    )
 
 
 def _structure(run: Mapping) -> str:
@@ -152,14 +134,14 @@ def _structure(run: Mapping) -> str:
     if not stages:
         return ""
     caption = "Slices through the middle, current collector at x = 0. Mixed voxels have mixed colours."
-    return "<h2>Structure</h2>" + _figure(figures.structure(stages), caption)
+    return "<h2>Structure</h2>" + drawn(figures.structure(stages), caption)
 
 
 def _curves(run: Mapping) -> str:
     out = []
     if "drying" in run:
         out.append(
-            _figure(
+            drawn(
                 figures.binder_profile(run["drying"]["depth"], run["drying"]["binder"]),
                 "Binder through the dried film, as it places the carbon-binder.",
             )
@@ -168,7 +150,7 @@ def _curves(run: Mapping) -> str:
         out += _pressing(run)
     if run.get("discharge"):
         out.append(
-            _figure(figures.discharge(run["discharge"]), "Constant-current discharge down to the cut-off voltage.")
+            drawn(figures.discharge(run["discharge"]), "Constant-current discharge down to the cut-off voltage.")
         )
     return f"<h2>Process and cell</h2><div class=pair>{''.join(out)}</div>" if out else ""
 
@@ -189,22 +171,22 @@ def _pressing(run: Mapping) -> list[str]:
             " Contacts have no friction here, worth a factor of about 3.5 in pressure: read the shape, not the level."
         )
     course = figures.calendering(data["porosity"], pressure, loading, thickness, friction)
-    out = [_figure(course, caption)]
+    out = [drawn(course, caption)]
     if "line_load_N_m" in data:
-        drawn = press_figures.compaction(data["line_load_N_m"], data["porosity"], data.get("compaction"))
+        plot = press_figures.compaction(data["line_load_N_m"], data["porosity"], data.get("compaction"))
         caption = (
             "Porosity over the line load of rolls with their gap at each point of the first loading, and the "
             "exponential law of Meyer et al. 2017. That it fits is weak evidence: it fits nearly any compaction."
         )
-        out.append(_figure(drawn, caption if friction > 0 else caption + " Without friction the loads are too low."))
+        out.append(drawn(plot, caption if friction > 0 else caption + " Without friction the loads are too low."))
     if "nip_position_m" in data:
-        drawn = press_figures.nip(data["nip_position_m"], pressure)
-        out.append(_figure(drawn, "Pressure through the nip of the first pass; its area is the line load."))
+        plot = press_figures.nip(data["nip_position_m"], pressure)
+        out.append(drawn(plot, "Pressure through the nip of the first pass; its area is the line load."))
     if "recovery" in data:
         caption = (
             "Recovery at rest under the release pressure, as the binder relaxes (series of Lundkvist et al. 2024)."
         )
-        out.append(_figure(press_figures.recovery(**data["recovery"]), caption))
+        out.append(drawn(press_figures.recovery(**data["recovery"]), caption))
     if "inside" in data:
         out += _inside(run, data["inside"], thickness, parts)
     return out
@@ -217,12 +199,12 @@ def _inside(run: Mapping, inside: Mapping, thickness, parts) -> list[str]:
     shares = {"yielded": inside["yielded"]} | ({"broken": inside["broken"]} if np.any(inside["broken"]) else {})
     fabric = (inside["fabric"], inside["bridge_fabric"])
     return [
-        _figure(
+        drawn(
             press_figures.particle_stress(films["released"]["radii"], stress),
             "Stress of the particles, from the forces of their contacts and bridges, by volume.",
         ),
-        _figure(press_figures.bridges(thickness, shares, parts), "Binder bridges that have changed for good."),
-        _figure(
+        drawn(press_figures.bridges(thickness, shares, parts), "Binder bridges that have changed for good."),
+        drawn(
             press_figures.contacts(thickness, inside["coordination"], *fabric, parts),
             "Contacts that carry force, and how contacts and binder bridges point: a third is isotropic, more is along "
             "the thickness.",
@@ -234,25 +216,18 @@ def _transport(run: Mapping) -> str:
     data, fields, out = run.get("transport", {}), run.get("fields", {}), []
     if "potential" in data:
         figure = figures.field_map(data["potential"], data["spacing_m"], data.get("flux"))
-        out.append(_figure(figure, "Electrolyte transport through the thickness, slice at mid z."))
+        out.append(drawn(figure, "Electrolyte transport through the thickness, slice at mid z."))
     if "results" in run:
-        out.append(_table(run["results"]))
+        out.append(table(run["results"]))
     for name in (name for name in fields if name.startswith("potential_")):
         case = name.removeprefix("potential_")
         figure = figures.field_map(fields[name], data["spacing_m"], fields.get(f"flux_{case}"))
         label, axis = case.rsplit("_", 1)
-        out.append(_figure(figure, f"Label {label}, flux along {axis}: slice at mid z."))
+        out.append(drawn(figure, f"Label {label}, flux along {axis}: slice at mid z."))
     if data.get("tortuosity_profiles"):
         figure = figures.tortuosity_profiles(data["tortuosity_profiles"])
-        out.append(_figure(figure, "What each slice resists, as a tortuosity factor; the mean is that of the whole."))
+        out.append(drawn(figure, "What each slice resists, as a tortuosity factor; the mean is that of the whole."))
     return "<h2>Transport</h2>" + "".join(out) if out else ""
-
-
-def _table(columns: Mapping) -> str:
-    head = "".join(f"<th>{_text(name.replace('_', ' '))}</th>" for name in columns)
-    rows = zip(*columns.values(), strict=True)
-    cells = ("".join(f"<td>{_text(v) if isinstance(v, str) else number(v)}</td>" for v in row) for row in rows)
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
 
 def _design(run: Mapping) -> str:
@@ -260,10 +235,10 @@ def _design(run: Mapping) -> str:
     out = ""
     if "objective" in data:
         figure = figures.history(data["objective"], str(run.get("objective", "objective")), data.get("random_best"))
-        out += "<h2>Design</h2>" + _figure(figure, "The objective at each step, on the packings of the design.")
+        out += "<h2>Design</h2>" + drawn(figure, "The objective at each step, on the packings of the design.")
     if "variables" in run:
         rows = "".join(
-            f"<tr><td>{_text(path)}</td>"
+            f"<tr><td>{text(path)}</td>"
             + "".join(f"<td class=n>{number(v.get(c, math.nan))}</td>" for c in ("start", "end", "low", "high"))
             + "</tr>"
             for path, v in run["variables"].items()
@@ -271,18 +246,18 @@ def _design(run: Mapping) -> str:
         head = "".join(f"<th class=n>{column}</th>" for column in ("start", "end", "low", "high"))
         out += f"<table><tr><th>variable</th>{head}</tr>{rows}</table>"
     if "gradient" in run:
-        rows = "".join(f"<tr><td>{_text(k)}</td><td class=n>{number(v)}</td></tr>" for k, v in run["gradient"].items())
+        rows = "".join(f"<tr><td>{text(k)}</td><td class=n>{number(v)}</td></tr>" for k, v in run["gradient"].items())
         out += f"<h2>Gradient</h2><table><tr><th>variable</th><th class=n>per unit of the key</th></tr>{rows}</table>"
     return out
 
 
 def _provenance(run: Mapping) -> str:
     rows = "".join(
-        f"<tr><td>{_text(key)}</td><td>{_text(value)}</td></tr>"
+        f"<tr><td>{text(key)}</td><td>{text(value)}</td></tr>"
         for key, value in flatten(run.get("provenance", {})).items()
         if value != ""
     )
-    job = f"<details><summary>Resolved job</summary><pre>{_text(run['job'])}</pre></details>" if "job" in run else ""
+    job = f"<details><summary>Resolved job</summary><pre>{text(run['job'])}</pre></details>" if "job" in run else ""
     return (
         f"<h2>Provenance</h2><details><summary>Versions, devices, inputs</summary><table>{rows}</table></details>{job}"
     )

@@ -14,6 +14,12 @@ from mesode.report import write_report
 from microstructure import store
 from microstructure.packing import Packing, wrapped
 
+# Parts of a run file that `--json` prints beside the figures, and what of them is left to the file.
+SHOWN = {
+    "economics": ("tables",),
+    "losses": ("capacity_C_m2", "open_circuit_V", "voltage_V", "parts_V", "causes", "places"),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
@@ -21,7 +27,8 @@ class Chain:
 
     **Arguments:** `stages(seed, prefix)`, the [`mesode.record.Stage`][]s of one realisation, their names beginning with
     `prefix`; `result(state, prefix)`, from the state after them, the groups of a run file: `kpis` and any of
-    `structure`, `drying`, `calendering`, `transport`, `discharge`, `electrode`; `inputs`, files whose hashes count;
+    `structure`, `drying`, `calendering`, `transport`, `discharge`, `electrode`, `economics`, `losses`; `inputs`, files
+    whose hashes count;
     `notes`, sentences for the report.
     """
 
@@ -52,6 +59,9 @@ def execute(job: Job, chain: Chain, options, clock=None) -> dict:
     report = write_run(output, run)
     record.finish(output)
     out = {"kpis": run["kpis"], "run_file": output, "report": report}
+    for part, hidden in SHOWN.items():
+        if part in run:
+            out[part] = {k: v for k, v in run[part].items() if k not in hidden}
     if len(results) > 1:
         out["spread"] = run["kpis_spread"]
     out |= {"seconds": time.perf_counter() - start, "compile_seconds": 0.0 if clock is None else clock.seconds}

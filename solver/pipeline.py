@@ -21,6 +21,7 @@ from microstructure.voxel import Phases
 from solver import handover
 from solver.cell import protocol
 from solver.cell.cell import Cell, theoretical_capacity
+from solver.cell.making import Making
 from solver.cell.performance import Densities, stack
 from solver.cell.protocol import DFN
 from solver.handover import CellDesign, PhaseProperties, Properties
@@ -52,6 +53,7 @@ class Methods(eqx.Module):
     conduction: Conduction = eqx.field(default_factory=for_gradients)
     design: CellDesign = eqx.field(default_factory=CellDesign)
     densities: Densities = eqx.field(default_factory=Densities)
+    making: Making = eqx.field(default_factory=Making)
     cell: DFN = eqx.field(default_factory=DFN)
 
 
@@ -225,6 +227,17 @@ def assemble(found: Properties, recipe: Recipe, methods: Methods) -> Cell:
 
 
 @eqx.filter_jit
+def made_by(recipe: Recipe, methods: Methods) -> Methods:
+    """`methods` with the positive slurry of a recipe: its solids content, and carbon and binder as it mixes them."""
+    _, carbon, binder = recipe.mass_fractions
+    return eqx.tree_at(
+        lambda m: (m.making.positive.carbon_share, m.making.positive.solids_content),
+        methods,
+        (carbon / (carbon + binder), recipe.solids_content),
+    )
+
+
+@eqx.filter_jit
 def discharge(cell: Cell, c_rate, methods: Methods) -> Solution:
     """A discharge at a C-rate of the design's theoretical capacity."""
     return protocol.discharge(cell, c_rate * theoretical_capacity(cell.positive) / hour, methods.cell)
@@ -254,7 +267,7 @@ def energy_density(
 
 @eqx.filter_jit
 def _energy_density(cell: Cell, energy: Array, methods: Methods) -> Array:
-    return stack(cell, methods.densities).energy_density(energy) * litre / Wh
+    return stack(cell, methods.densities, methods.making.casing).energy_density(energy) * litre / Wh
 
 
 def connections(recipe: Recipe, reference: Reference, methods: Methods | None = None) -> Masks:

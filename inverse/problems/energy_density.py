@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from inverse.objective import EnergyDensity, Objective
+from inverse.objective import Constraint, EnergyDensity, Objective
 from inverse.problem import Impossible, Problem
 from inverse.space import Space
 from microstructure import sizes
@@ -35,18 +35,22 @@ class Sample(eqx.Module):
 class ChainProblem(Problem):
     """A figure of merit at the end of the chain, over the variables of a recipe.
 
-    **Arguments:** `space`, whose base is a `Recipe`; `objective`; `methods`; `particles` and `shape`, of each sample.
+    **Arguments:** `space`, whose base is a `Recipe`; `objective`; `methods`; `particles` and `shape`, of each sample;
+    `constraints`, figures to hold within bounds.
     """
 
     space: Space
     objective: Objective
     methods: Methods
+    constraints: tuple[Constraint, ...]
     particles: int = eqx.field(static=True)
     shape: tuple[int, int, int] = eqx.field(static=True)
     halves: tuple[tuple[int, int, int], ...] = eqx.field(static=True)
 
-    def __init__(self, space: Space, objective=None, methods=None, particles: int = 240, shape=(32, 24, 24)):
-        self.space = space
+    def __init__(
+        self, space: Space, objective=None, methods=None, particles: int = 240, shape=(32, 24, 24), constraints=()
+    ):
+        self.space, self.constraints = space, tuple(constraints)
         self.objective = EnergyDensity() if objective is None else objective
         self.methods = Methods() if methods is None else methods
         self.particles, self.shape = particles, tuple(shape)
@@ -74,25 +78,42 @@ class ChainProblem(Problem):
         return eqx.tree_at(lambda r: r.patches, reference, patches, is_leaf=lambda v: isinstance(v, Patches))
 
     def value(self, x: Float[Array, " n"], sample: Sample) -> Array:
-        """The figure at `x`, particles and percolating voxels of the sample held."""
-        return self.of_recipe(self.space(x), sample)
+        """What is maximised, at `x`, particles and percolating voxels of the sample held."""
+        return self._merit(*self._cell(self.space(x), sample)[:2])
 
     def value_and_grad(self, x: Float[Array, " n"], sample: Sample) -> tuple[Array, Float[Array, " n"]]:
-        """The figure and its derivative in the unit box."""
+        """What is maximised and its derivative in the unit box."""
         return jax.value_and_grad(lambda u: self.value(u, sample))(x)
 
     def of_recipe(self, recipe: Recipe, sample: Sample) -> Array:
         """The figure of a recipe near the one of the sample."""
+        return self.objective(*self._cell(recipe, sample)[:2])
+
+    def _cell(self, recipe: Recipe, sample: Sample):
+        """The cell, the methods with the slurry of the recipe, and the electrode."""
         found = self._properties(recipe, sample)
-        return self.objective(pipeline.assemble(found, recipe, self.methods), self.methods)
+        return pipeline.assemble(found, recipe, self.methods), pipeline.made_by(recipe, self.methods), found
+
+    def _merit(self, cell, methods, figure=None) -> Array:
+        """The figure, so that more is better, over 1 plus the penalties, or times it where less is better.
+
+        Either way a percent of the figure weighs as much as a hundredth of penalty; figures are positive.
+        """
+        figure = self.objective(cell, methods) if figure is None else figure
+        sense, taken = self.objective.sense, sum(each.penalty(each.figure(cell, methods)) for each in self.constraints)
+        return sense * figure * (1.0 + taken) ** (-sense)
 
     def measure(self, x: Float[Array, " n"], seed: int) -> dict[str, float]:
-        """The figure, porosity, thickness, areal capacity, tortuosity factor and surface area of the design."""
+        """The figure as `objective`, what is maximised as `merit`, the figures of the constraints, porosity,
+        thickness, areal capacity, tortuosity factor and surface area of the design.
+        """
         recipe = self.space(x)
-        found = self._properties(recipe, Sample(self.reference(recipe, seed), None))
-        cell = pipeline.assemble(found, recipe, self.methods)
+        cell, methods, found = self._cell(recipe, Sample(self.reference(recipe, seed), None))
+        figure = self.objective(cell, methods)
         return {
-            "objective": float(self.objective(cell, self.methods)),
+            "objective": float(figure),
+            "merit": float(self._merit(cell, methods, figure)),
+            **{each.name: float(each.figure(cell, methods)) for each in self.constraints},
             "porosity": float(found.porosity),
             "thickness_um": float(found.thickness) / um,
             "areal_capacity_mAh_cm2": float(theoretical_capacity(cell.positive)) / mAh_cm2,

@@ -16,7 +16,16 @@ def job_of(options) -> Job:
         settings.append(f"run.seed={options.seed}")
     if getattr(options, "output", None):
         settings.append(f"run.output={json.dumps(str(options.output))}")
-    return read_job(options.job, settings)
+    return with_economics(read_job(options.job, settings))
+
+
+def with_economics(job: Job) -> Job:
+    """A job that holds its prices and factors itself, where it gives any; a `JobError` where they cannot be used."""
+    if not (job["economics.path"] or job.economics):
+        return job
+    from mesode.economics import absorbed  # imports the solver
+
+    return absorbed(job)
 
 
 def require_output(path) -> pathlib.Path:

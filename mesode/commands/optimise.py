@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping
 
 from mesode import plan, process, record, runs
-from mesode.commands.jobs import require_output, warnings_of
+from mesode.commands.jobs import require_output, warnings_of, with_economics
 from mesode.job import Job, JobError, parse_job, read_job
 from mesode.keys import BY_PATH, VARIABLES
 from mesode.record import Stage
@@ -88,6 +88,7 @@ def _job(options, output: str) -> tuple[Job, pathlib.Path]:
         job = parse_job(BUILT_IN, "built-in example", settings)
     else:
         job = read_job(options.job, settings)
+    job = with_economics(job)
     if "run.output" not in job.given:
         job = dataclasses.replace(job, values={**job.values, "run.output": output})
     if job.has_image:
@@ -120,6 +121,9 @@ def _print_design(found: Mapping) -> None:
     name, error = metrics["objective_name"], metrics["gain_standard_error_percent"]
     print(f"{name:36}{found['start']:10.4g} -> {found['objective']:10.4g}")
     print(f"{'gain on unseen seeds':36}{metrics['gain_percent']:10.2f} % ± {error:.2f} % (standard error)")
+    for figure, held in metrics.get("constraints", {}).items():
+        bounds = f"{held['low']:g} to {held['high']:g}"
+        print(f"{figure:36}{held['start']:10.4g} -> {held['best']:10.4g} held within {bounds}")
     if failed := metrics["failed_seeds"]["best"]:
         print(f"The result cannot be made or solved on {failed} of {metrics['unseen_seeds']} unseen packing seeds.")
     if "random_search" in metrics:

@@ -16,10 +16,10 @@ _kWh = 3.6e6  # J
 
 EMISSIONS = (
     # Istrate et al. 2024, Joule, have 10.6 for natural and 43.9 for synthetic graphite; older inventories 2 to 5.
-    Entry("negative_active", 13.8, "kg/kg", "synthetic graphite, Surovtseva et al. 2022, J. Industrial Ecology"),
+    Entry("negative_active", 13.8, "kg/kg", "synthetic graphite, Surovtseva et al. 2022, doi 10.1111/jiec.13234"),
     Entry("negative_carbon", 2.5, "kg/kg", "carbon black, assumed"),
     Entry("negative_binder", 4.0, "kg/kg", "CMC and SBR, assumed"),
-    Entry("negative_solvent", 0.0, "kg/kg", "water, taken as free"),
+    Entry("negative_solvent", 0.0, "kg/kg", "water, assumed to be free"),
     Entry("negative_foil", 6.0, "kg/kg", "copper and its rolling, assumed"),
     Entry("separator", 0.05, "kg/m2", "some 10 g/m2 of coated polyethylene, assumed"),
     Entry("electrolyte", 5.0, "kg/kg", "carbonates with 12 % of LiPF6, assumed"),
@@ -29,7 +29,7 @@ EMISSIONS = (
     Entry("positive_binder", 10.0, "kg/kg", "PVDF, assumed"),
     Entry("positive_solvent", 5.0, "kg/kg", "NMP, assumed"),
     Entry("casing", 8.0, "kg/kg", "steel, aluminium and laminate, assumed"),
-    Entry("process", 0.0, "kg/m2", "machines and halls left out"),
+    Entry("process", 0.0, "kg/m2", "assumed none: machines and halls are left out"),
     Entry("electricity", 0.390, "kg/kWh", "0.86 lb/kWh, USA 2022, EIA state electricity profiles", 1.0 / _kWh),
     Entry("heat", 0.2027, "kg/kWh", "natural gas, net, UK DESNZ 2024 conversion factors", 1.0 / _kWh),
 )

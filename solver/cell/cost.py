@@ -11,7 +11,8 @@ from .table import Entry, filled
 
 PRICES_DATE = "2024-08-19"
 
-# The slide was read as quoted word for word in a public compilation of prices, not in the original.
+# Both tables were read as quoted in a public compilation that took them from slide and supplement; every number agrees.
+# Argonne's are what its cost model assumes for 2024; the market of May 2022 had NMC811 at 60.09 USD/kg (Baars et al.).
 _ARGONNE = "Knehr, Kubal and Ahmed 2024, Estimated Cost of EV Batteries 2019-2024, Argonne, slide 9"
 _BAARS = "Baars, Cerdas and Heidrich 2023, doi 10.1021/acs.est.2c04080, table S3, market of 13 May 2022"
 _kWh = 3.6e6  # J
@@ -20,7 +21,7 @@ PRICES = (
     Entry("negative_active", 9.50, "USD/kg", f"graphite, {_ARGONNE}"),
     Entry("negative_carbon", 3.60, "USD/kg", f"carbon black, {_BAARS}"),
     Entry("negative_binder", 5.00, "USD/kg", f"CMC and SBR, {_BAARS}"),
-    Entry("negative_solvent", 0.0, "USD/kg", "water, taken as free"),
+    Entry("negative_solvent", 0.0, "USD/kg", "water, assumed to be free"),
     Entry("negative_foil", 14.15, "USD/kg", f"copper, 8 to 14 um, {_BAARS}"),
     Entry("separator", 1.00, "USD/m2", _ARGONNE),
     Entry("electrolyte", 11.67, "USD/kg", f"14 USD/L, {_ARGONNE}; over an assumed 1.2 kg/L"),

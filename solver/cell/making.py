@@ -92,7 +92,7 @@ NMP_SLURRY = (
         "overhead",
         45.0,
         "",
-        "assumed: gives 9.2 kWh/kg; Ahmed et al. 2016, J. Power Sources 322, 169, about 10 (not read again)",
+        "assumed: gives 9.2 kWh/kg; Ahmed et al. 2016, doi 10.1016/j.jpowsour.2016.04.102, about 10 (not read again)",
         high=1e3,
     ),
     Entry("recovered", 0.995, "", _BATPAC, high=1.0),

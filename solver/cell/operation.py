@@ -1,13 +1,17 @@
-"""Figures of how a cell works: efficiency, resistance to a pulse, time to charge."""
+"""Figures of how a cell works: efficiency, resistance to a pulse, time to charge, and a cycle that gives them."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from microstructure.checks import is_concrete, require
 
-from .cell import Cell, open_circuit_voltage
+from ..numerics.solution import Solution
+from .cell import Cell, open_circuit_voltage, theoretical_capacity
+from .control import constant_current, constant_voltage, limits
+from .cycle import Step, cycle
 from .protocol import DFN, Stop, discharge
 
 
@@ -63,6 +67,54 @@ def pulse(
     run = discharge(cell, current, method, state_of_charge=state_of_charge, duration=duration).value
     voltages = jnp.stack([before, run.voltage[-1]])
     return Pulse(pulse_resistance(voltages, jnp.stack([jnp.zeros_like(current), current])), voltages, run.stop)
+
+
+class RoundTrip(eqx.Module):
+    """A charge from empty at a constant current, then at the upper cut-off, a discharge, and the same charge again.
+
+    **Arguments:** `charging_time`, s, from 10 to 80 % of the theoretical capacity in the first charge, infinite where
+    that is not reached; `efficiency`, of energy, the discharge over the charge after it, which ends where the first one
+    did; `returned`, the charge of the discharge over that of the charge after it, which tells how well the cycle
+    closes; `plating_margin`, V, the least plating potential of the first charge, below 0 where lithium plates.
+    """
+
+    charging_time: Float[Array, ""]
+    efficiency: Float[Array, ""]
+    returned: Float[Array, ""]
+    plating_margin: Float[Array, ""]
+
+
+def round_trip(
+    cell: Cell, charge_current, discharge_current, method: DFN | None = None, *, taper=0.05, low=0.1, high=0.8
+) -> Solution:
+    """A [`RoundTrip`][]; not successful where one of its steps did not converge.
+
+    **Arguments:** `charge_current` and `discharge_current`, A/m2, positive; `taper`, the share of the charging current
+    at which the constant voltage ends; `low` and `high`, the states of charge between which the time is taken.
+    """
+    require("charge_current", charge_current, 1e-9, unit="A/m2")
+    require("discharge_current", discharge_current, 1e-9, unit="A/m2")
+    require("taper", taper, 1e-4, 0.99)
+    charging, drawing = jnp.asarray(charge_current, float), jnp.asarray(discharge_current, float)
+    capacity = theoretical_capacity(cell.positive)
+    longest = jax.lax.stop_gradient(3.0 * capacity / jnp.minimum(charging, drawing))
+    top, bottom = limits(voltage=(None, cell.upper_cutoff)), limits(voltage=(cell.lower_cutoff, None))
+    charge = [
+        Step(constant_current(-charging), top, longest),
+        Step(constant_voltage(cell.upper_cutoff), limits(current=(taper * charging, None)), longest),
+    ]
+    steps = [*charge, Step(constant_current(drawing), bottom, longest), *charge]
+    done = cycle(cell, steps, method, state_of_charge=0.0)
+    course = done.value
+    put_in, drawn_out = -(course.energy[3] + course.energy[4]), course.energy[2]
+    state = jax.lax.cummax(-course.drawn[:2].ravel() / capacity)
+    value = RoundTrip(
+        charging_time=charging_time(course.time[:2].ravel(), state, low, high),
+        efficiency=energy_efficiency(drawn_out, put_in),
+        returned=-course.charge[2] / (course.charge[3] + course.charge[4]),
+        plating_margin=jnp.min(course.plating[:2]),
+    )
+    return Solution(value, done.result, done.stats)
 
 
 def charging_time(time, state_of_charge, low=0.1, high=0.8) -> Array:

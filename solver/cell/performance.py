@@ -103,8 +103,15 @@ def capacity_retention(capacity, reference) -> Array:
     return capacity / reference
 
 
-def n_to_p_ratio(cell: Cell) -> Array:
-    """Theoretical capacity of the negative electrode over that of the positive; infinite for lithium metal."""
+def n_to_p_ratio(cell: Cell, full=None) -> Array:
+    """Theoretical capacity of the negative electrode over that of the positive; infinite for lithium metal.
+
+    **Arguments:** `full`, the stoichiometry up to which the negative could be filled, where the charged cell leaves
+    some of it empty; by default that of the charged cell.
+    """
     if isinstance(cell.negative, LithiumMetal):
         return jnp.asarray(jnp.inf)
-    return theoretical_capacity(cell.negative) / theoretical_capacity(cell.positive)
+    negative = cell.negative
+    if full is not None:
+        negative = eqx.tree_at(lambda e: e.stoichiometry_full, negative, jnp.asarray(full))
+    return theoretical_capacity(negative) / theoretical_capacity(cell.positive)

@@ -20,6 +20,11 @@ class Entry:
     low: float = 0.0
     high: float = 1e6
 
+    @property
+    def assumed(self) -> bool:
+        """Whether the number was chosen rather than taken from its source."""
+        return "assumed" in self.source
+
 
 def filled(kind: type, entries: Iterable[Entry], given: Mapping[str, float] | None = None):
     """A `kind` with the values of a table in SI units, or those `given` by name, in the units of the table."""

@@ -355,3 +355,11 @@ def test_transport_that_does_not_fit_names_the_cures(capsys, monkeypatch):
     _fails(capsys, [*image, "--axis", "x", "--float64"], "leave out `--float64`")
     _fails(capsys, [*image[:2], "--axis", "x", "--conductivity", "0=1", "--conductivity", "1=1e-4"], "crop or coarsen")
     assert main([*image, "--axis", "x", "--json", "--device", "cpu"]) == 0
+
+
+def test_prices_that_cannot_be_used_are_told(tmp_path, capsys):
+    (tmp_path / "job.toml").write_text('economics = "mine.toml"\n')
+    for command in ("check", "run", "design", "gradient"):
+        _fails(capsys, [command, "job.toml"], "Price file `mine.toml` does not exist.")
+    (tmp_path / "mine.toml").write_text("[prices]\npositive_activ = 20\n")
+    _fails(capsys, ["run", "job.toml"], "mine.toml, line 2: `positive_activ` is no key of [prices]; the nearest known")

@@ -67,7 +67,7 @@ def toy(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     bomb = []
     monkeypatch.setattr(process, "configure", lambda device: None)
-    monkeypatch.setattr(design_job, "_problem", lambda job, space, objective: Toy(space, bomb))
+    monkeypatch.setattr(design_job, "_problem", lambda job, space, objective, held=(): Toy(space, bomb))
     (tmp_path / "job.toml").write_text(JOB)
     return bomb
 

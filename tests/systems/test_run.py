@@ -68,9 +68,9 @@ def small():
 def test_files_and_keys(small):
     assert set(small["kpis"]) >= KEYS and set(small["kpis"]["tortuosity_factor"]) == set("xyz")
     assert not os.path.exists("first.h5.checkpoint")
-    assert pathlib.Path("first.html").read_text(encoding="utf-8").count("<img") == 5
+    assert pathlib.Path("first.html").read_text(encoding="utf-8").count("<img") == 6
     groups = {"job", "provenance", "kpis", "structure", "calendering", "drying", "discharge", "electrode", "transport"}
-    assert groups <= set(small)
+    assert groups | {"economics", "losses"} <= set(small)
     with h5py.File("first.h5") as file:
         view = file["VTKHDF"]  # voxels and particles, as two blocks
         assert view.attrs["Type"] == b"PartitionedDataSetCollection"
@@ -111,6 +111,56 @@ def test_figures_make_sense(small):
     assert kpis["energy_2C_Wh_L"] < kpis["energy_Wh_L"] and 0.5 < kpis["capacity_retention_2C"] < 1.0
     assert all(1.0 < tau < 5.0 for tau in kpis["tortuosity_factor"].values())
     assert small["calendering"]["springback"] > 0
+
+
+def test_cost_carbon_and_losses(small):
+    """Items add up to the totals, losses to what the discharge at 2C is short of its voltage at rest, the carbon of
+
+    the positive is in the ratio of its recipe, and each number of the tables stands with its source.
+    """
+    kpis, found, losses = small["kpis"], small["economics"], small["losses"]
+    for key in ("cost_USD_kWh", "carbon_kg_CO2e_kWh"):
+        assert sum(map(float, found[f"{key}_by_item"].values())) == pytest.approx(kpis[key], rel=1e-12)
+    assert 50.0 < kpis["cost_USD_kWh"] < 200.0 and 40.0 < kpis["carbon_kg_CO2e_kWh"] < 150.0
+    assert 1.05 < kpis["n_to_p_ratio"] < 1.15 and 10.0 < kpis["pulse_resistance_ohm_cm2"] < 200.0
+    assert float(losses["c_rate"]) == 2.0
+    along, rest = np.asarray(losses["capacity_C_m2"]), np.asarray(losses["open_circuit_V"])
+    short = 1e3 * (np.trapezoid(rest, along) / along[-1] - float(small["discharge"]["2"]["average_voltage_V"]))
+    assert float(losses["total_mean_mV"]) == pytest.approx(short, rel=5e-3)
+    parts = [float(x) for cause in losses["mean_mV"].values() for x in cause.values()]
+    assert sum(parts) == pytest.approx(float(losses["total_mean_mV"]), rel=1e-12)
+    prices = found["cost_USD_kWh_by_item"]
+    tables = {name: [x.decode() if isinstance(x, bytes) else x for x in c] for name, c in found["tables"].items()}
+    rows = {row[:2]: row[2:] for row in zip(*tables.values(), strict=True)}
+    assert rows["positive_slurry", "carbon_share"][0] == pytest.approx(0.5)
+    carbon = float(prices["positive_carbon"]) / rows["prices", "positive_carbon"][0]
+    binder = float(prices["positive_binder"]) / rows["prices", "positive_binder"][0]
+    assert carbon == pytest.approx(binder, rel=1e-9)  # 2 % each
+    assert {row[2] for row in rows.values()} == {"assumed", "published", "given"}
+    page = pathlib.Path("first.html").read_text(encoding="utf-8")
+    for text in ("Losses at 2C", "Cost and carbon", "USD/kWh", "2024-08-19", "assumed", "Rates"):
+        assert text in page, text
+
+
+def test_prices_of_a_job_replace_those_built_in(small, capsys):
+    pathlib.Path("prices.toml").write_text(
+        "[prices]\npositive_active = { value = 44.0, unit = 'USD/kg', source = 'an offer' }\n"
+        "[casing]\nmass_share = 0.2\n"
+    )
+    more = ("--set", "economics.path='prices.toml'", "--set", "economics.emissions.electricity=0")
+    out = _run(capsys, *more, "--set", "cell.charge_c_rate=1", "--output", "dear.h5")
+    before, after = small["kpis"], out["kpis"]
+    item = float(small["economics"]["cost_USD_kWh_by_item"]["positive_active"])
+    casing = out["economics"]["cost_USD_kWh_by_item"]["casing"]
+    assert after["cost_USD_kWh"] == pytest.approx(before["cost_USD_kWh"] + item + casing, rel=1e-9) and casing > 0
+    assert out["economics"]["carbon_kg_CO2e_kWh_by_item"]["electricity"] == 0.0
+    assert after["energy_Wh_kg"] == pytest.approx(0.8 * before["energy_Wh_kg"], rel=1e-12)
+    assert 0.8 < after["energy_efficiency"] < 1.0 and after["charging_time_10_80_min"] >= 42.0 * (1 - 1e-9)
+    pathlib.Path("prices.toml").unlink()  # the run file stands alone
+    run = store.read("dear.h5")
+    assert float(chain.methods_of(parse_job(run["job"])).making.casing.mass_share) == 0.2
+    page = pathlib.Path("dear.html").read_text(encoding="utf-8")
+    assert "an offer" in page and "given in the job" in page and "†" in page
 
 
 def test_realisations_have_a_spread_and_another_seed_another_result(small, capsys):
@@ -223,7 +273,7 @@ def test_an_image_runs_like_a_recipe(small, capsys):
     assert set(kpis) >= KEYS
     share = [np.mean(labels == k) for k in range(3)]
     assert kpis["porosity"] == pytest.approx(share[0] + 0.47 * share[2], rel=1e-6)
-    assert pathlib.Path("image.html").read_text(encoding="utf-8").count("<img") == 3
+    assert pathlib.Path("image.html").read_text(encoding="utf-8").count("<img") == 4
 
 
 @pytest.mark.slow

@@ -3,8 +3,17 @@
 import jax
 import pytest
 
-from mesode.economics import SECTIONS, figures, parse_economics, read_economics, template
-from mesode.job import JobError
+from mesode.economics import (
+    SECTIONS,
+    absorbed,
+    economics_of,
+    figures,
+    listed,
+    parse_economics,
+    read_economics,
+    template,
+)
+from mesode.job import JobError, parse_job, read_job
 from solver.cell.bill import Items
 from solver.cell.library import chen2020
 
@@ -101,3 +110,74 @@ def test_a_sentence_for_each_error(text, sentence):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(JobError, match="does not exist"):
         read_economics(tmp_path / "none.toml")
+
+
+INLINE = """
+economics = "prices.toml"
+[design.constraints]
+cost_USD_kWh = [0, 90.0]
+areal_capacity_mAh_cm2 = [3.0, inf]
+"""
+
+
+def test_a_job_takes_the_tables_of_its_file_and_stands_alone(tmp_path):
+    """What stands in the job goes before its file, that before the built-in tables; sources and dates are kept."""
+    (tmp_path / "prices.toml").write_text(
+        "[prices]\ndate = '2026-11'\nheat = 0.03\ncasing = { value = 4, unit = 'USD/kg', source = 'an offer' }\n"
+    )
+    (tmp_path / "job.toml").write_text(INLINE)
+    job = read_job(tmp_path / "job.toml", ["economics.prices.heat=0.05", "economics.plant.cell_yield=0.9"])
+    found = absorbed(job)
+    assert found["economics.path"] == "" and found.constraints["areal_capacity_mAh_cm2"] == (3.0, float("inf"))
+    (tmp_path / "prices.toml").unlink()
+    again = parse_job(found.text())
+    assert again.economics == found.economics and again.constraints == found.constraints
+    tables = economics_of(again)
+    assert tables.values["prices"]["heat"] == 0.05 and tables.values["prices"]["casing"] == 4.0
+    assert float(tables.making.plant.cell_yield) == 0.9 and tables.dates["prices"] == "2026-11"
+    assert tables.sources == {
+        "prices.heat": "given in the job", "prices.casing": "an offer", "plant.cell_yield": "given in the job"
+    }  # fmt: skip
+    columns = listed(tables, {"solids_content": 0.6})
+    rows = {row[:2]: row[2:] for row in zip(*columns.values(), strict=True)}
+    assert rows["prices", "casing"] == (4.0, "USD/kg", "given", "an offer")
+    assert rows["emissions", "positive_active"][2] == "assumed"
+    assert rows["positive_slurry", "solids_content"] == (0.6, "", "given", "the recipe")
+
+
+@pytest.mark.parametrize(
+    "line, sentence",
+    [
+        ("[economics.prices]\nlithium = 1", "line 2: `lithium` is no key of [prices]"),
+        (
+            "[economics.prices]\nseparator = -1",
+            "Argument `prices.separator` must lie between 0 and 1e+06 USD/m2, but -1",
+        ),
+        (
+            "[economics.emissions]\nheat = { value = 0.2 }",
+            "Argument `emissions.heat` has no unit; write { value = 0.2027",
+        ),
+        (
+            "[economics.emissions]\nheat = { value = 56, unit = 'kg/GJ' }",
+            "Argument `emissions.heat` must be given in kg/kWh, but the unit is 'kg/GJ'.",
+        ),
+        ("[economics.emissions]\nheat = { amount = 1 }", "must be a number, or a table as { value = "),
+        ("[economics]\nprices = 3", "`prices` is a section and needs keys, as [prices]."),
+        (
+            "[economics.positive_slurry]\nsolids_content = 0.5",
+            "has no effect in a job; its `recipe.solids_content` says",
+        ),
+        ("economics = 'none.toml'", "Price file `none.toml` does not exist."),
+        ("economics = 3", "Argument `economics.path` must be a text in quotes, but 3 was given."),
+        (
+            "[design.constraints]\ncost = [0, 1]",
+            "`cost` is no figure of a design; the nearest known one is `cost_USD_kWh`",
+        ),
+        ("[design.constraints]\ncost_USD_kWh = 80", "must be a list of two rising numbers, as in [0.0, 80.0]"),
+        ("[design.constraints]\ncost_USD_kWh = [90, 80]", "must be a list of two rising numbers"),
+    ],
+)
+def test_a_sentence_for_each_error_of_a_job(line, sentence):
+    with pytest.raises(JobError) as error:
+        absorbed(parse_job(line + "\n", "job.toml"))
+    assert len(error.value.errors) == 1 and sentence in error.value.errors[0]
