@@ -1,6 +1,7 @@
 """`mesode cycle`: a cell taken through the steps of a protocol."""
 
 import dataclasses
+import functools
 import itertools
 import math
 import pathlib
@@ -89,12 +90,11 @@ def run(cell, nominal: float, protocol: Protocol, state_of_charge: float, method
     Every step runs through one compiled function, whatever it holds and however many there are; with a long drive
     cycle there are two. `method`, by default `DFN()`.
     """
-    import equinox as eqx
     import jax.numpy as jnp
 
     from mesode.steps import check_cell, step_of
     from solver.cell.cell import LithiumMetal
-    from solver.cell.cycle import ENDS, begin, stacked, take
+    from solver.cell.cycle import ENDS, stacked
     from solver.cell.protocol import DFN
 
     method = DFN() if method is None else method
@@ -104,11 +104,12 @@ def run(cell, nominal: float, protocol: Protocol, state_of_charge: float, method
     many = stacked(steps)
     steps = [_row(many, k) for k in range(len(steps))]
     methods = _methods_for(protocol.stages, method)
-    system, carry = eqx.filter_jit(begin)(cell, steps[0].control, method, jnp.asarray(state_of_charge))
+    begin, take = _compiled()
+    system, carry = begin(cell, steps[0].control, method, jnp.asarray(state_of_charge))
     _require_memory(methods, carry)
-    advance, rows, said = eqx.filter_jit(take), [], time.perf_counter()
+    rows, said = [], time.perf_counter()
     for number, (_, k) in enumerate(protocol.order, 1):
-        carry, (row, stats) = advance(system, carry, steps[k], methods[k])
+        carry, (row, stats) = take(system, carry, steps[k], methods[k])
         used = int(stats["steps"]) + 1
         row = {name: np.asarray(value)[:used] if value.ndim else value.item() for name, value in row.items()}
         rows.append(row | {"end": ENDS[row["end"]], "too_many": used > methods[k].march.max_steps})
@@ -118,6 +119,16 @@ def run(cell, nominal: float, protocol: Protocol, state_of_charge: float, method
             log(f"step {number} of {len(protocol.order)}: {protocol.stages[k].text}")
             said = time.perf_counter()
     return rows
+
+
+@functools.cache
+def _compiled():
+    """The two functions of a course, each kept as it was traced."""
+    import equinox as eqx
+
+    from solver.cell.cycle import begin, take
+
+    return eqx.filter_jit(begin), eqx.filter_jit(take)
 
 
 def _all_of(stages, make) -> list:
