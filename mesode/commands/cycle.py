@@ -179,7 +179,7 @@ def _summary(cell, nominal: float, protocol: Protocol, rows: list[dict]) -> dict
     for number, ((round_, k), row) in enumerate(itertools.zip_longest(protocol.order, rows), 1):
         line = _line(protocol.stages[k], row, area, window)
         lines.append({"step": number, "cycle": round_, "text": protocol.stages[k].text} | line)
-        if plates and row is not None:
+        if plates and "voltage_min_V" in line:
             lines[-1]["plating_min_V"] = float(np.min(row["plating"]))
     taken = [(number, row) for number, row in enumerate(rows, 1) if row["duration"] > 0]  # no load flowed in others
 
@@ -207,6 +207,9 @@ def _line(stage: Stage, row: dict | None, area: float, window) -> dict:
 
     if row is None:
         return {"end": _NOT_BEGUN, "duration_s": 0.0, "capacity_Ah": 0.0, "energy_Wh": 0.0}
+    if row["end"] == _FAILED and row["duration"] == 0.0:  # nothing was recorded
+        nothing = {"duration_s": 0.0, "capacity_Ah": 0.0, "energy_Wh": 0.0}
+        return {"end": _FAILED, "too_many": False} | nothing
     end, voltage, temperature = row["end"], row["voltage"], row["temperature"]
     guard = dict(zip(("voltage below", "voltage above"), guards(stage, window), strict=True)).get(end)
     return {
@@ -265,7 +268,7 @@ def _print(out: dict) -> None:
         text = line["text"] if len(line["text"]) <= wide else line["text"][: wide - 3] + "..."
         row = f"{line['step']:5d} {line['cycle']:>5d} " if cycles else f"{line['step']:5d} "
         row += f"{text:{wide}}  {_ended(line):22}"
-        if line["end"] != _NOT_BEGUN:
+        if "voltage_start_V" in line:
             row += f" {line['duration_s']:10.2f} {_signed(line['capacity_Ah'])} {_signed(line['energy_Wh'])}"
             row += f" {line['voltage_start_V']:7.4f} - {line['voltage_end_V']:.4f}"
             row += f" {line['temperature_max_K'] - 273.15:15.2f}" if out["thermal"] else ""

@@ -112,7 +112,7 @@ def take(first: Terminal, carry: tuple, step: Step, method: DFN):
     ends = jax.tree.map(lambda a, b: jnp.where(well, a, b), step.limits, shut)
     system = eqx.tree_at(lambda s: (s.control, s.limits, s.before), first, (step.control, ends, before))
     how = eqx.tree_at(lambda m: m.stops, method.march, step.control.times, is_leaf=lambda x: x is None)
-    solution = march(system, system.again(state), unknowns, step.duration, how)
+    solution = march(system, system.again(state), _guess(system, unknowns), step.duration, how)
     record = solution.value
     done = solution.result == Result.successful
     reached = jnp.argmin(system.gaps(record.unknowns))
@@ -137,3 +137,15 @@ def take(first: Terminal, carry: tuple, step: Step, method: DFN):
         lambda a, b: jnp.where(well, a, b), (record.state, record.unknowns), (state, unknowns)
     )
     return (state, unknowns, began + jnp.where(well, ended, 0.0), well), (row, solution.stats)
+
+
+def _guess(system: Terminal, unknowns):
+    """Where Newton's method begins a step: what the one before left, where that is held on, as a voltage after the
+    current that led to it; or else the same without a current, from where every load is found as from rest."""
+    voltage, current, _, plating, _ = system.observe(unknowns)
+    control, zero = system.control, jnp.zeros_like(current)
+    held = jnp.abs(control.lack(current, voltage, plating, zero)) <= 1e-6 * (1.0 + jnp.abs(control.values[0]))
+    w, _, _ = system.parts(unknowns)
+    flows = jnp.zeros(unknowns.shape, bool).at[system.porous.size + system.porous.potentials : w.shape[0]].set(True)
+    flows = flows.at[w.shape[0] + 1].set(True)  # the reactions, and after the charge the current
+    return jnp.where(flows & ~held, 0.0, unknowns)

@@ -82,10 +82,15 @@ def test_the_table_of_steps(capsys):
 
 
 def test_a_step_that_cannot_be_is_named_and_none_follows(capsys):
-    text = TABLE + "[[step]]\ndo = ['Discharge at 100 kW for 1 s', 'Rest for 1 h']\n"
-    code, out, said = _cycle(capsys, text, "--state-of-charge", "0.8")
-    assert code == 1 and [s["end"] for s in out["steps"]] == ["time", "failed", "not begun"]
-    assert "Step 2, `Discharge at 100 kW for 1 s`, did not converge after 0 s: the cell cannot do what it asks" in said
+    """A rest after a fast charge begins, though the current falls by 20 A at once; no cell gives 100 kW."""
+    fast = "[[step]]\ndo = ['Charge at 4C until 10 mV plating', 'Rest for 1 minute']\n"
+    text = fast + TABLE + "[[step]]\ndo = ['Discharge at 100 kW for 1 s', 'Rest for 1 h']\n"
+    code, out, said = _cycle(capsys, text, "--state-of-charge", "0.1")
+    assert code == 1
+    assert [s["end"] for s in out["steps"]] == ["plating below", "time", "time", "failed", "not begun"]
+    assert out["steps"][1]["voltage_start_V"] < out["steps"][0]["voltage_end_V"] - 0.1
+    assert out["steps"][3]["capacity_Ah"] == 0.0 and "voltage_min_V" not in out["steps"][3]
+    assert "Step 4, `Discharge at 100 kW for 1 s`, did not converge after 0 s: the cell cannot do what it asks" in said
 
 
 def test_nothing_can_begin(capsys):
