@@ -1,7 +1,7 @@
 """What is done to cells, in one picture: CCCV, a drive cycle, pulses, a spectrum, and a fast charge that never plates.
 
 The cell is the LG M50 of Chen et al. 2020, doi 10.1149/1945-7111/ab9050. The drive cycle, `data/drive_cycle.csv`, is
-made up: ten minutes of town and motorway with braking. The fast charge holds the potential of the negative electrode
+made up: five minutes of a town with braking. The fast charge holds the potential of the negative electrode
 at its separator 10 mV above that of lithium, as soon as 2C would take it below.
 """
 
@@ -52,8 +52,7 @@ def drive():
     """The drive cycle from 80 % of charge."""
     times, amperes = jnp.asarray(DRIVE[:, 0]), jnp.asarray(DRIVE[:, 1])
     step = Step(control.current_table(times, amperes / cell.area), limits(voltage=(2.5, 4.2)), duration=times[-1])
-    method = DFN(mesh, March(longest=2.0, max_steps=900))
-    return run(cell, [step], method, state_of_charge=jnp.asarray(0.8)).value
+    return run(cell, [step], DFN(mesh, March(max_steps=600)), state_of_charge=jnp.asarray(0.8)).value
 
 
 def pulses():

@@ -280,7 +280,7 @@ def _add_cells(commands) -> None:
         sub.add_argument("--c-rate", type=float, default=1.0, help="multiple of the nominal capacity per hour")
         sub.add_argument("--thermal", action="store_true", help="with the lumped thermal model")
         sub.add_argument("--csv", metavar="FILE.csv", help="also write the curve in the Battery Data Format")
-
+    _add_cycle(commands)
     sub = _command(
         commands,
         "impedance",
@@ -303,6 +303,25 @@ def _add_cells(commands) -> None:
     )
     sub.add_argument("--output", metavar="FILE.csv", help="also write the spectrum as a table")
     sub.add_argument("--figure", metavar="FILE.png", help="also draw the Nyquist and the Bode diagram")
+
+
+def _add_cycle(commands) -> None:
+    sub = _command(
+        commands,
+        "cycle",
+        "cycle:cycle",
+        "steps of a protocol, one after the other",
+        'mesode cycle Chen2020 --step "Discharge at 1C until 2.5 V" --step "Rest for 1 hour" --figure course.png',
+    )
+    sub.add_argument("cell", metavar="CELL", help="Marquis2019, Chen2020, a BPX file (.json) or a run file (.h5)")
+    sub.add_argument("protocol", nargs="?", metavar="PROTOCOL.toml", help="protocol file")
+    sub.add_argument(
+        "--step", action="append", default=[], metavar="SENTENCE", help="a step, instead of the file (repeatable)"
+    )
+    sub.add_argument("--state-of-charge", type=float, metavar="X", help="at the start, from 0 to 1 (default: 1)")
+    sub.add_argument("--thermal", action="store_true", help="with the lumped thermal model")
+    sub.add_argument("--csv", metavar="FILE.csv", help="also write the course in the Battery Data Format")
+    sub.add_argument("--figure", metavar="FILE.png", help="also draw voltage, current, temperature, plating potential")
 
 
 def _add_files(commands) -> None:

@@ -55,12 +55,13 @@ class Course(eqx.Module):
 
 
 def stacked(steps: Sequence[Step]) -> Step:
-    """The steps as one, with a leading axis; tables are made as long as the longest by repeating their last value."""
+    """The steps as one, with a leading axis; tables are made as long as the longest by repeating their last value, at
+    times that no step lives to see."""
     longest = max(step.control.values.shape[0] for step in steps)
 
     def filled(step):
         control, more = step.control, longest - step.control.values.shape[0]
-        later = control.times[-1] + 1.0 + jnp.arange(more, dtype=control.times.dtype)
+        later = control.times[-1] + 1e12 * (1.0 + jnp.arange(more, dtype=control.times.dtype))
         values = jnp.concatenate([control.values, jnp.broadcast_to(control.values[-1], (more,))])
         times = jnp.concatenate([control.times, later])
         return eqx.tree_at(lambda s: (s.control.values, s.control.times), step, (values, times))
@@ -79,25 +80,30 @@ def cycle(cell: Cell, steps: Sequence[Step], method: DFN | None = None, *, state
     the times of a table have no derivative. Stats `trials` and `newton` by step.
     """
     method = DFN() if method is None else method
-    porous = build(cell, jnp.zeros_like(cell.temperature), method.mesh)
-    y, w = rest(porous, cell, jnp.asarray(state_of_charge, cell.temperature.dtype))
-    many = stacked(steps)
-    none = jnp.zeros_like(cell.temperature)
-    first = Terminal(porous, steps[0].control, Limits(), cell.thermal, none)
-    start = (*first.begin(y, w, none), none, jnp.asarray(True))
+    system, start = begin(cell, steps[0].control, method, state_of_charge)
     (state, unknowns, _, _), (course, stats) = lax.scan(
-        lambda carry, step: _taken(carry, step, first, method), start, many
+        lambda carry, step: take(system, carry, step, method), start, stacked(steps)
     )
-    course = course | {"final": fields(cell, porous, first.porous_state(state), first.parts(unknowns)[0], method.mesh)}
+    inside = system.porous_state(state), system.parts(unknowns)[0]
+    course = course | {"final": fields(cell, system.porous, *inside, method.mesh)}
     worst = jnp.all(course["end"] < _FAILED)
     result = Result.where(worst, Result.successful, Result.stagnated)
     return Solution(Course(**course), result, stats)
 
 
-def _taken(carry, step: Step, first: Terminal, method: DFN):
-    """One step: the carry (state, unknowns, time, whether all went well) after it, and its part of the course.
+def begin(cell: Cell, control: Control, method: DFN, state_of_charge) -> tuple[Terminal, tuple]:
+    """The system of a cell, and the carry of [`take`][] before the first step: (state, unknowns, time, whether all
+    went well), at rest. `control` is that of any step."""
+    none = jnp.zeros_like(cell.temperature)
+    porous = build(cell, none, method.mesh)
+    y, w = rest(porous, cell, jnp.asarray(state_of_charge, cell.temperature.dtype))
+    system = Terminal(porous, control, Limits(), cell.thermal, none)
+    return system, (*system.begin(y, w, none), none, jnp.asarray(True))
 
-    `first` is the system of the first step, of which the load and the limits are replaced.
+
+def take(first: Terminal, carry: tuple, step: Step, method: DFN):
+    """One step from the carry that [`begin`][] or the step before left: the carry after it, and its row of a
+    [`Course`][] by name with the stats. Of the system `first` the load and the limits are replaced.
     """
     state, unknowns, began, well = carry
     before = first.parts(unknowns)[1]
@@ -105,7 +111,8 @@ def _taken(carry, step: Step, first: Terminal, method: DFN):
     shut = eqx.tree_at(lambda ends: ends.lower, step.limits, step.limits.lower.at[0].set(1e6))
     ends = jax.tree.map(lambda a, b: jnp.where(well, a, b), step.limits, shut)
     system = eqx.tree_at(lambda s: (s.control, s.limits, s.before), first, (step.control, ends, before))
-    solution = march(system, system.again(state), unknowns, step.duration, method.march)
+    how = eqx.tree_at(lambda m: m.stops, method.march, step.control.times, is_leaf=lambda x: x is None)
+    solution = march(system, system.again(state), _guess(system, unknowns), step.duration, how)
     record = solution.value
     done = solution.result == Result.successful
     reached = jnp.argmin(system.gaps(record.unknowns))
@@ -133,3 +140,15 @@ def _taken(carry, step: Step, first: Terminal, method: DFN):
         lambda a, b: jnp.where(well & ~skipped, a, b), (record.state, record.unknowns), (state, unknowns)
     )
     return (state, unknowns, began + jnp.where(well, ended, 0.0), well), (row, solution.stats)
+
+
+def _guess(system: Terminal, unknowns):
+    """Where Newton's method begins a step: what the one before left, where that is held on, as a voltage after the
+    current that led to it; or else the same without a current, from where every load is found as from rest."""
+    voltage, current, _, plating, _ = system.observe(unknowns)
+    control, zero = system.control, jnp.zeros_like(current)
+    held = jnp.abs(control.lack(current, voltage, plating, zero)) <= 1e-6 * (1.0 + jnp.abs(control.values[0]))
+    w, _, _ = system.parts(unknowns)
+    flows = jnp.zeros(unknowns.shape, bool).at[system.porous.size + system.porous.potentials : w.shape[0]].set(True)
+    flows = flows.at[w.shape[0] + 1].set(True)  # the reactions, and after the charge the current
+    return jnp.where(flows & ~held, 0.0, unknowns)

@@ -55,7 +55,8 @@ class March(eqx.Module):
     **Arguments:** `tolerance`, local error a step in the units of [`System.distance`][]; `order`, 1, 2 or 3;
     `max_steps`, length of the record; `first_step`, as a share of the horizon; `growth`, largest ratio of two steps;
     `longest`, step, s;
-    `schedule`, times to step to, shape (max_steps + 1,), instead of choosing them: a replay of an earlier record.
+    `schedule`, times to step to, shape (max_steps + 1,), instead of choosing them: a replay of an earlier record;
+    `stops`, rising times, s, shape (k,), that no step crosses: kinks of what drives the system.
     """
 
     tolerance: Float[Array, ""] = eqx.field(converter=real, default=2e-4)
@@ -63,6 +64,7 @@ class March(eqx.Module):
     growth: Float[Array, ""] = eqx.field(converter=real, default=2.0)
     longest: Float[Array, ""] = eqx.field(converter=real, default=jnp.inf)
     schedule: Float[Array, " n"] | None = None
+    stops: Float[Array, " k"] | None = None
     order: int = eqx.field(static=True, default=2)
     max_steps: int = eqx.field(static=True, default=250)
 

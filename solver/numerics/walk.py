@@ -154,6 +154,8 @@ def _propose(walk, horizon, method):
     count = jnp.maximum(walk.count, 0)
     now = walk.times[count]
     wish = jnp.minimum(walk.step, method.longest)
+    if method.stops is not None:
+        wish = jnp.where(walk.bracketed, walk.step, _short_of_stop(wish, now, method.stops, horizon))
     if method.schedule is not None:
         wish = jnp.where(walk.bracketed, walk.step, method.schedule[count + 1] - now)
     last = wish >= (horizon - now) * (1 - 1e-9)
@@ -162,6 +164,13 @@ def _propose(walk, horizon, method):
     past, gamma = bdf.past(time, times[:k], bdf.recent(walk.states, count, k), walk.count + 1)
     ahead = bdf.lagrange(time, times, jnp.arange(k + 1) < jnp.where(walk.count > 1, walk.count + 1, 1))
     return time, past, gamma, ahead @ bdf.recent(walk.unknowns, count, k + 1), last
+
+
+def _short_of_stop(wish, now, stops, horizon):
+    """The step `wish` from `now`, or up to the next of `stops`, in two halves rather than with a sliver at the end."""
+    following = jnp.searchsorted(stops, now + 1e-12 * horizon, side="right")
+    room = jnp.where(following < stops.shape[0], stops[jnp.minimum(following, stops.shape[0] - 1)] - now, jnp.inf)
+    return jnp.where(room <= wish, room, jnp.where(room < 2.0 * wish, 0.5 * room, wish))
 
 
 def _close_in(walk, step, gap, crossing, solved):

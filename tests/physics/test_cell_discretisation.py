@@ -210,3 +210,17 @@ def test_adaptive_march_lands_on_the_event_and_its_derivative_is_exact():
     )
     assert float(by_rate) == pytest.approx(-np.log(1.5), rel=5e-4)  # t = ln((1 + y) / 2y) / rate
     assert float(by_level) == pytest.approx(-1 / (0.5 * 1.5), rel=5e-4)
+
+
+def test_no_step_crosses_a_stop():
+    """Every stop before the event is met, and what lies between is cut into even parts, without a sliver."""
+    stops = jnp.asarray([0.0, 0.05, 0.0501, 0.2, 0.37, 5.0])
+    plain = decay(jnp.asarray(1.0), jnp.asarray(0.5), March(tolerance=1e-5, max_steps=400))
+    record = decay(jnp.asarray(1.0), jnp.asarray(0.5), March(tolerance=1e-5, max_steps=400, stops=stops))
+    time = np.asarray(record.time)[: int(record.steps) + 1]
+    for stop in stops[1:5]:
+        assert np.min(np.abs(time - float(stop))) < 1e-12
+    assert record.reached and time[-1] == pytest.approx(np.log(1.5), rel=5e-4)
+    within = np.diff(time[(time > 0.0502) & (time < 0.3701)])
+    assert np.min(within / np.maximum.accumulate(within)) > 0.2
+    assert record.steps < plain.steps + 40

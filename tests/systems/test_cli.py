@@ -28,6 +28,7 @@ COMMANDS = (
     "measure",
     "discharge",
     "charge",
+    "cycle",
     "impedance",
     "report",
     "export",

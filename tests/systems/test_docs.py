@@ -11,6 +11,7 @@ import pytest
 
 from mesode.cli import build_parser
 from mesode.job import parse_job
+from mesode.protocol import parse_protocol
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = ("transport", "calendering", "cell")
@@ -52,6 +53,13 @@ def test_the_job_of_calendering_is_a_job():
     assert parse_job(text)["calendering.friction"] == 0.3
 
 
+def test_the_protocol_of_cell_is_a_protocol():
+    (text,) = _blocks("cell", "toml")
+    protocol = parse_protocol(text)
+    assert [stage.held for stage in protocol.stages] == ["c_rate", "voltage", "rest", "power"]
+    assert len(protocol.order) == 7
+
+
 @pytest.mark.slow
 def test_transport_runs_without_a_warning_and_says_what_the_page_says():
     image, binder, skin, wall, total, sphere = _said("transport")
@@ -69,7 +77,11 @@ COMMANDS = [(page, line) for page in PAGES for block in _blocks(page, "sh") for 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_every_command_parses(page, command):
-    about = {"transport": {"transport"}, "calendering": {"calender"}, "cell": {"discharge", "charge", "impedance"}}
+    about = {
+        "transport": {"transport"},
+        "calendering": {"calender"},
+        "cell": {"discharge", "charge", "impedance", "cycle"},
+    }
     assert build_parser().parse_args(shlex.split(command)[1:]).command in about[page]
 
 
