@@ -13,8 +13,9 @@ from ..numerics.real import real
 from ..numerics.solution import Result, Solution
 from .cell import Cell
 from .control import OBSERVED, Control, Limits
-from .discretise import build, rest
-from .protocol import DFN, Fields, fields, integral
+from .discretise import rest
+from .method import DFN, Method
+from .protocol import Fields, fields, integral
 from .terminal import Terminal
 
 # How a step ended: each of OBSERVED below its lower limit, then above its upper one; its duration; not converged; and
@@ -68,7 +69,7 @@ def stacked(steps: Sequence[Step]) -> Step:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(filled, steps))
 
 
-def cycle(cell: Cell, steps: Sequence[Step], method: DFN | None = None, *, state_of_charge=1.0) -> Solution:
+def cycle(cell: Cell, steps: Sequence[Step], method: Method | None = None, *, state_of_charge=1.0) -> Solution:
     """Takes a cell at rest through the steps of a protocol, each landed on its end exactly.
 
     **Arguments:** `steps`, of which only the numbers may be traced; `method`, by default `DFN()`, the records of each
@@ -79,8 +80,8 @@ def cycle(cell: Cell, steps: Sequence[Step], method: DFN | None = None, *, state
     the times of a table have no derivative. Stats `trials` and `newton` by step.
     """
     method = DFN() if method is None else method
-    porous = build(cell, jnp.zeros_like(cell.temperature), method.mesh)
-    y, w = rest(porous, cell, jnp.asarray(state_of_charge, cell.temperature.dtype))
+    porous = method.system(cell, jnp.zeros_like(cell.temperature))
+    y, w = rest(porous.layout, cell, jnp.asarray(state_of_charge, cell.temperature.dtype))
     many = stacked(steps)
     none = jnp.zeros_like(cell.temperature)
     first = Terminal(porous, steps[0].control, Limits(), cell.thermal, none)
@@ -88,13 +89,15 @@ def cycle(cell: Cell, steps: Sequence[Step], method: DFN | None = None, *, state
     (state, unknowns, _, _), (course, stats) = lax.scan(
         lambda carry, step: _taken(carry, step, first, method), start, many
     )
-    course = course | {"final": fields(cell, porous, first.porous_state(state), first.parts(unknowns)[0], method.mesh)}
+    course = course | {
+        "final": fields(cell, porous.layout, first.porous_state(state), first.parts(unknowns)[0], method.mesh)
+    }
     worst = jnp.all(course["end"] < _FAILED)
     result = Result.where(worst, Result.successful, Result.stagnated)
     return Solution(Course(**course), result, stats)
 
 
-def _taken(carry, step: Step, first: Terminal, method: DFN):
+def _taken(carry, step: Step, first: Terminal, method: Method):
     """One step: the carry (state, unknowns, time, whether all went well) after it, and its part of the course.
 
     `first` is the system of the first step, of which the load and the limits are replaced.

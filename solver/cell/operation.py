@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 from microstructure.checks import is_concrete, require
 
 from .cell import Cell, open_circuit_voltage
-from .protocol import DFN, Stop, discharge
+from .method import Method
+from .protocol import Stop, discharge
 
 
 def energy_efficiency(discharged, charged) -> Array:
@@ -48,7 +49,7 @@ class Pulse(eqx.Module):
 
 
 def pulse(
-    cell: Cell, current_density, state_of_charge=0.5, duration=10.0, rest_voltage=None, method: DFN | None = None
+    cell: Cell, current_density, state_of_charge=0.5, duration=10.0, rest_voltage=None, method: Method | None = None
 ) -> Pulse:
     """A discharge pulse of constant current from rest, and the resistance at its end.
 
