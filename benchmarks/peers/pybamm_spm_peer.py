@@ -27,8 +27,8 @@ def discharge(
     conductivity"; `cells` in each layer and `shells` in each particle, graded to the surface (stretch 2), else its own
     mesh; `tolerance` of the solver; `lithium`, whether the positive electrode stands against lithium metal, in the cell
     of `solver.cell.library.half_cell` with an electrolyte of 1 S/m, since only the conductivity at the mean
-    concentration can be had there; `points` at which the voltage is given, even in time from 0.6 to 95 %; `repeats` of
-    the solve that is timed, of a simulation built and solved before.
+    concentration can be had there, to 3.5 V; `points` at which the voltage is given, even in time from 0.6 to 95 %;
+    `repeats` of the solve that is timed, of a simulation built and solved before.
 
     **Returns:** `time_s`, `voltage_V`, `end_time_s`, `energy_Wh`, `seconds` and `cpu_seconds`; or why there is none.
     """
@@ -84,7 +84,7 @@ def _against_lithium(pybamm, values) -> None:
         values[key] = other[key]
     values.update({key: other[key] for key in other.keys() if "ithium metal" in key}, check_already_exists=False)
     values["Electrolyte conductivity [S.m-1]"] = 1.0
-    values["Lower voltage cut-off [V]"] = 3.0
+    values["Lower voltage cut-off [V]"] = 3.5
     values["Upper voltage cut-off [V]"] = 4.3
 
 

@@ -153,8 +153,8 @@ def single_particle(cell: Cell, current: Array, mesh: Mesh, *, polarised: bool) 
     """
     porous = build(cell, current, mesh)
     total = porous.summed([p.area for p in porous.particles])
-    numbers = range(len(total))
-    weights = jnp.stack([porous.spread([a / jnp.sum(a) * (k == e) for k, a in enumerate(total)]) for e in numbers])
+    shares = [[a / jnp.sum(a) if k == e else jnp.zeros_like(a) for k, a in enumerate(total)] for e in range(len(total))]
+    weights = jnp.stack([porous.spread(row) for row in shares])
     full = porous.metal is None
     reaction = weights[0] - weights[1] if full else -weights[0]
     carried = jnp.cumsum(jnp.concatenate([jnp.full(1, 0.0 if full else 1.0, reaction.dtype), reaction]))

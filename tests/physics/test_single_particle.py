@@ -15,7 +15,6 @@ from solver.cell.cell import ParticleClass, Thermal, warmed
 from solver.cell.control import constant_current, constant_power, constant_voltage, limits, plating_limit
 from solver.cell.cycle import ENDS, Step, cycle
 from solver.cell.discretise import Mesh, rest
-from solver.cell.elimination import eliminated
 from solver.cell.heat import heat
 from solver.cell.library import chen2020, half_cell, marquis2019
 from solver.cell.losses import course
@@ -47,7 +46,7 @@ def at_rate(name, model, rate=1.0):
 
 def against_lithium():
     cell = half_cell(chen2020().positive, chen2020().electrolyte)
-    return eqx.tree_at(lambda c: c.electrolyte.conductivity, cell, Constant(1.0))
+    return eqx.tree_at(lambda c: (c.electrolyte.conductivity, c.lower_cutoff), cell, (Constant(1.0), jnp.asarray(3.5)))
 
 
 def off(value, curve):
@@ -84,12 +83,11 @@ def test_closed_form_of_the_single_particle():
         x = float(electrode.stoichiometry_full) - scale * sphere_rise(diffusivity * time / radius**2)
         exchange = kind.exchange_current_density(cell.electrolyte.initial_concentration, jnp.asarray(x), 298.15)
         eta = 2 * gas_constant * 298.15 / faraday * np.arcsinh(0.5 * j / np.asarray(exchange))
-        terms.append(np.asarray(jax.jit(kind.potential)(jnp.asarray(x))) + eta)
+        terms.append(np.asarray(kind.potential(jnp.asarray(x))) + eta)
     expected = terms[1] - terms[0]
     assert expected == pytest.approx([3.76596198, 3.71035350, 3.63104354, 3.59535365], abs=5e-8)
-    fine = SPM(march=March(tolerance=1e-6, order=3, max_steps=400))
-    value = run(cell, jnp.asarray(density), fine).value
-    assert np.asarray(voltage_at(value, jnp.asarray(time))) == pytest.approx(expected, abs=3e-6)
+    value = run(cell, jnp.asarray(density), SPM(march=March(tolerance=5e-6))).value
+    assert np.asarray(voltage_at(value, jnp.asarray(time))) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -135,25 +133,27 @@ def test_frozen_curves_are_those_of_the_peer(model, name, conductivity, lithium)
 # --- against the porous-electrode model -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # fine meshes and steps
 def test_order_in_the_rate():
     """With straight potentials the reaction evens out, and what SPMe lacks is of second order in the rate; SPM lacks
-    the ohmic losses too, of first order."""
-    cell, mesh, march = chen2020(), Mesh(12, 6, 12, 6), March(tolerance=1e-5, order=3, max_steps=300)
+    the ohmic losses too, of first order. On a mesh so fine that its error, of first order in the rate, is small."""
+    cell, mesh, march = chen2020(), Mesh(40, 20, 40, 6), March(tolerance=1e-6, order=3, max_steps=300)
     laws = Table([0.0, 1.0], [0.4, 0.1]), Table([0.0, 1.0], [4.6, 3.4])
     cell = eqx.tree_at(
         lambda c: [e.material.open_circuit_potential for e in (c.negative, c.positive)], cell, list(laws)
     )
-    rates, gaps = np.array([0.2, 0.4, 0.8]), {"SPMe": [], "SPM": []}
+    rates, gaps = (0.2, 0.4, 0.8), {"SPMe": [], "SPM": []}
     for rate in rates:
-        seen = [
-            float(voltage_at(run(cell, jnp.asarray(rate * RATE), method, duration=2000.0 / rate).value, 1800.0 / rate))
+        times, end = jnp.array([600.0, 1200.0, 1800.0]) / rate, 2000.0 / rate
+        porous, spme, spm = (
+            np.asarray(voltage_at(run(cell, jnp.asarray(rate * RATE), method, duration=end).value, times))
             for method in (DFN(mesh, march), SPMe(mesh, march), SPM(6, march))
-        ]
-        gaps["SPMe"].append(abs(seen[1] - seen[0]))
-        gaps["SPM"].append(abs(seen[2] - seen[0]))
+        )
+        gaps["SPMe"].append(np.abs(spme - porous).max())
+        gaps["SPM"].append(np.abs(spm - porous).max())
     orders = {name: np.diff(np.log2(gap)) for name, gap in gaps.items()}
-    assert np.all(orders["SPMe"] > 1.8) and orders["SPM"] == pytest.approx([1.0, 1.0], abs=0.15)
-    assert gaps["SPMe"][0] < 0.02 * gaps["SPM"][0]
+    assert np.all(orders["SPMe"] > 1.9) and orders["SPM"] == pytest.approx([1.0, 1.0], abs=0.1)
+    assert gaps["SPMe"][0] < 1e-4 < 0.01 < gaps["SPM"][0]
 
 
 # --- laws of conservation -------------------------------------------------------------------------------------------
@@ -233,22 +233,20 @@ def _one_step(cell, control, method):
     _, _, current = single.layout.unknowns(w)
     for p, j, (alpha, beta) in zip(single.layout.particles, current, single.layout.surfaces(inner, gamma), strict=True):
         given = given - jnp.sum(p.area * j * p.material.potential_at(alpha - beta * j, single.temperature))
-    dense = jax.jacobian(lambda w: single.residual(w, inner, gamma))(w)
-    rows = jnp.cos(jnp.arange(w.shape[0], dtype=float))
-    solved = jnp.max(jnp.abs(dense @ eliminated(single, w, inner, gamma).solve(rows[:, None])[:, 0] - rows))
-    return solution.result, left, error, solved, (made.ohmic + made.reaction) / given, system.observe(solution.value)
+    return solution.result, left, error, (made.ohmic + made.reaction) / given, system.observe(solution.value)
 
 
-@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("kind", ["blend", pytest.param("half", marks=pytest.mark.slow)])
 def test_a_step_its_transpose_and_its_heat(kind):
     """Ohmic heat and that of the overpotentials are the power that is missing at the terminals, to rounding."""
-    result, left, error, solved, share, observed = _one_step(CELLS[kind](), constant_power(150.0), SPMe(COARSE))
+    result, left, error, share, observed = _one_step(CELLS[kind](), constant_power(150.0), SPMe(COARSE))
     assert result == Result.successful and float(left) < 1e-9
-    assert float(error) < 1e-8 and float(solved) < 1e-8
+    assert float(error) < 1e-8
     assert float(share) == pytest.approx(1.0, abs=1e-9)
     assert float(observed[0] * observed[1]) == pytest.approx(150.0, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_a_protocol_of_every_control():
     """Discharge, rest, charge up to a plating potential that is then held, and constant voltage, with heat."""
     cell = CELLS["blend"]()
