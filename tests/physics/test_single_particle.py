@@ -115,7 +115,7 @@ def test_half_cell_of_the_peer(model):
     value = run(against_lithium(), jnp.asarray(RATE), MODELS[model]).value
     curve = CURVES[model, "Chen2020", None, True]
     assert value.stop == Stop.cut_off and off(value, curve) < 1e-4
-    assert value.end_time == pytest.approx(curve["end_time_s"], abs=0.015)
+    assert value.end_time == pytest.approx(curve["end_time_s"], abs=0.15)  # where the voltage falls by 0.14 mV/s
 
 
 @pytest.mark.slow  # PyBaMM on fine meshes
