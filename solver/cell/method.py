@@ -52,8 +52,7 @@ class SPM(eqx.Module):
 
     **Arguments:** `modes`, in each particle; `march`, how time is stepped.
 
-    **Source:** Atlung, West and Jacobsen 1979, doi 10.1149/1.2129283, for one electrode; Marquis et al. 2019,
-    doi 10.1149/2.0341915jes.
+    **Source:** Marquis et al. 2019, doi 10.1149/2.0341915jes, the leading order.
     """
 
     modes: int = eqx.field(static=True, default=14)
