@@ -72,9 +72,9 @@ def test_gradient_through_the_cutoff(name):
     for k, leaf in enumerate(LEAVES):
         half, full = (
             np.asarray(outcome(one.at[k].add(h), cell, replay) - outcome(one.at[k].add(-h), cell, replay)) / (2 * h)
-            for h in (2.5e-5, 5e-5)
+            for h in (1e-5, 2e-5)  # larger ones move the event out of its step
         )
         expected = (4 * half - full) / 3
         size = np.maximum(np.abs(expected), 1e-2 * np.abs(value))
         assert (found[:, k] - expected) / size == pytest.approx(0.0, abs=1e-6), leaf
-        assert np.all(found[:, k] == 0.0) == (name == "SPM" and leaf in UNUSED_BY_SPM), leaf
+        assert np.all(np.abs(found[:, k]) < 1e-12 * np.abs(value)) == (name == "SPM" and leaf in UNUSED_BY_SPM), leaf
