@@ -278,6 +278,12 @@ def _add_cells(commands) -> None:
         sub = _command(commands, name, f"cells:{name}", doc, f"mesode {name} Chen2020 --c-rate 1 --json")
         sub.add_argument("cell", metavar="CELL", help="Marquis2019, Chen2020, a BPX file (.json) or a run file (.h5)")
         sub.add_argument("--c-rate", type=float, default=1.0, help="multiple of the nominal capacity per hour")
+        sub.add_argument(
+            "--model",
+            choices=("dfn", "spme", "spm"),
+            default="dfn",
+            help="porous electrodes, or single particles with or without electrolyte (default: dfn)",
+        )
         sub.add_argument("--thermal", action="store_true", help="with the lumped thermal model")
         sub.add_argument("--csv", metavar="FILE.csv", help="also write the curve in the Battery Data Format")
     _add_cycle(commands)

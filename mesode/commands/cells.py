@@ -13,6 +13,7 @@ NOMINAL_Ah = {  # what a C-rate of a built-in cell refers to
     "Marquis2019": 0.680616,  # Marquis et al. 2019, doi 10.1149/2.0341915jes, as in the published parameter set
     "Chen2020": 5.0,  # Chen et al. 2020, doi 10.1149/1945-7111/ab9050
 }
+MODELS = {"dfn": "DFN", "spme": "SPMe", "spm": "SPM"}  # of `--model`, and what they are called in the library
 STOPS = ("cut_off", "already_past_cut_off", "time_limit", "not_converged")
 
 
@@ -102,13 +103,14 @@ def _run(options, kind: str) -> dict:
     import equinox as eqx
     import jax.numpy as jnp
 
-    from solver.cell import protocol
+    from solver.cell import method, protocol
     from solver.numerics.solution import Result, SolveError
 
     cell, nominal = load_cell(options.cell, options.thermal)
     current = options.c_rate * nominal
     density = jnp.asarray(current / float(cell.area))  # a plain number would be compiled in, for each C-rate anew
-    solution = eqx.filter_jit(getattr(protocol, kind))(cell, density)
+    model = getattr(method, MODELS[options.model])()
+    solution = eqx.filter_jit(getattr(protocol, kind))(cell, density, model)
     run = solution.value
     stop = next(name for name in STOPS if bool(getattr(protocol.Stop, name) == run.stop))
     if stop == "not_converged":
@@ -118,7 +120,7 @@ def _run(options, kind: str) -> dict:
             f"The cell is past its cut-off voltage as soon as {current:g} A flow; use a lower `--c-rate` than "
             f"{options.c_rate:g}."
         )
-    out = _curve(run, options.c_rate, current, float(cell.area), stop)
+    out = {"model": options.model} | _curve(run, options.c_rate, current, float(cell.area), stop)
     if options.csv:
         from mesode.commands.files import write_curve
 

@@ -13,8 +13,9 @@ from ..numerics.real import real
 from ..numerics.solution import Result, Solution
 from .cell import Cell
 from .control import OBSERVED, Control, Limits
-from .discretise import build, rest
-from .protocol import DFN, Fields, fields, integral
+from .discretise import rest
+from .method import DFN, Method
+from .protocol import Fields, fields, integral
 from .terminal import Terminal
 
 # How a step ended: each of OBSERVED below its lower limit, then above its upper one; its duration; not converged; and
@@ -69,7 +70,7 @@ def stacked(steps: Sequence[Step]) -> Step:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(filled, steps))
 
 
-def cycle(cell: Cell, steps: Sequence[Step], method: DFN | None = None, *, state_of_charge=1.0) -> Solution:
+def cycle(cell: Cell, steps: Sequence[Step], method: Method | None = None, *, state_of_charge=1.0) -> Solution:
     """Takes a cell at rest through the steps of a protocol, each landed on its end exactly.
 
     **Arguments:** `steps`, of which only the numbers may be traced; `method`, by default `DFN()`, the records of each
@@ -85,23 +86,23 @@ def cycle(cell: Cell, steps: Sequence[Step], method: DFN | None = None, *, state
         lambda carry, step: take(system, carry, step, method), start, stacked(steps)
     )
     inside = system.porous_state(state), system.parts(unknowns)[0]
-    course = course | {"final": fields(cell, system.porous, *inside, method.mesh)}
+    course = course | {"final": fields(cell, system.porous.layout, *inside, method.mesh)}
     worst = jnp.all(course["end"] < _FAILED)
     result = Result.where(worst, Result.successful, Result.stagnated)
     return Solution(Course(**course), result, stats)
 
 
-def begin(cell: Cell, control: Control, method: DFN, state_of_charge) -> tuple[Terminal, tuple]:
+def begin(cell: Cell, control: Control, method: Method, state_of_charge) -> tuple[Terminal, tuple]:
     """The system of a cell, and the carry of [`take`][] before the first step: (state, unknowns, time, whether all
     went well), at rest. `control` is that of any step."""
     none = jnp.zeros_like(cell.temperature)
-    porous = build(cell, none, method.mesh)
-    y, w = rest(porous, cell, jnp.asarray(state_of_charge, cell.temperature.dtype))
+    porous = method.system(cell, none)
+    y, w = rest(porous.layout, cell, jnp.asarray(state_of_charge, cell.temperature.dtype))
     system = Terminal(porous, control, Limits(), cell.thermal, none)
     return system, (*system.begin(y, w, none), none, jnp.asarray(True))
 
 
-def take(first: Terminal, carry: tuple, step: Step, method: DFN):
+def take(first: Terminal, carry: tuple, step: Step, method: Method):
     """One step from the carry that [`begin`][] or the step before left: the carry after it, and its row of a
     [`Course`][] by name with the stats. Of the system `first` the load and the limits are replaced.
     """
@@ -148,7 +149,7 @@ def _guess(system: Terminal, unknowns):
     voltage, current, _, plating, _ = system.observe(unknowns)
     control, zero = system.control, jnp.zeros_like(current)
     held = jnp.abs(control.lack(current, voltage, plating, zero)) <= 1e-6 * (1.0 + jnp.abs(control.values[0]))
-    w, _, _ = system.parts(unknowns)
-    flows = jnp.zeros(unknowns.shape, bool).at[system.porous.size + system.porous.potentials : w.shape[0]].set(True)
+    (w, _, _), layout = system.parts(unknowns), system.porous.layout
+    flows = jnp.zeros(unknowns.shape, bool).at[layout.size + layout.potentials : w.shape[0]].set(True)
     flows = flows.at[w.shape[0] + 1].set(True)  # the reactions, and after the charge the current
     return jnp.where(flows & ~held, 0.0, unknowns)

@@ -43,15 +43,20 @@ def on_cells(value: Array, count: int) -> Array:
     return jnp.asarray(count * np.maximum(high - low, 0)) @ value
 
 
+def solid_halves(cell: Cell, mesh: Mesh) -> Array:
+    """Resistances of the half cells to electrons, ohm m2, zero in the separator."""
+    width = widths(cell, mesh)
+    conductivity = jnp.concatenate([on_cells(_conductivity(layer), count) for layer, count in layers_of(cell, mesh)])
+    return jnp.where(conductivity > 0, 0.5 * width / jnp.where(conductivity > 0, conductivity, 1.0), 0.0)
+
+
 def build(cell: Cell, current: Array, mesh: Mesh) -> PorousCell:
     """The system of `cell` on `mesh` under `current` in A/m2, positive on discharge."""
-    layers, width = layers_of(cell, mesh), widths(cell, mesh)
+    layers, width, solid_half = layers_of(cell, mesh), widths(cell, mesh), solid_halves(cell, mesh)
 
     def joined(value):
         return jnp.concatenate([on_cells(value(layer), count) for layer, count in layers])
 
-    conductivity = joined(lambda layer: _conductivity(layer))
-    solid_half = jnp.where(conductivity > 0, 0.5 * width / jnp.where(conductivity > 0, conductivity, 1.0), 0.0)
     spans, particles, at = [], [], 0
     for layer, count in layers:
         if isinstance(layer, Electrode):

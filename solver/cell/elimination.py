@@ -4,6 +4,8 @@ Kinetics gives dj of each class from dc and dpsi, so that 2 by 2 blocks of (salt
 thickness.
 """
 
+from functools import singledispatch
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -70,22 +72,30 @@ def _spread(system, values):
     return jnp.stack([system.spread([v[:, k] for v in values]) for k in range(columns)], axis=1)
 
 
-def eliminated(system: PorousCell, w: Array, past: Array, gamma: Array) -> Elimination:
-    """The [`Elimination`][] at w."""
-    c, psi, current = system.unknowns(w)
-    (ion_half, _), (d_ion, d_log) = jax.jvp(system.halves, (c,), (jnp.ones_like(c),))
-    conductance, _, ionic = system.faces(c, system.spread(psi))
+def salt_slopes(system: PorousCell, c: Array) -> tuple[Array, Array]:
+    """The derivatives of the flow by diffusion through each face in c on its left and on its right, (n - 1,), m/s."""
+    conductance = system.salt_conductance(c)
     # A face has two neighbours, of which one is even and one odd: two sweeps give both slopes.
     even = jnp.where(jnp.arange(system.size) % 2 == 0, 1.0, 0.0)
     by_even, by_odd = (jax.jvp(system.salt_conductance, (c,), (mark,))[1] for mark in (even, 1.0 - even))
     bend_left = jnp.where(even[:-1] > 0, by_even, by_odd) * (c[1:] - c[:-1])
     bend_right = jnp.where(even[:-1] > 0, by_odd, by_even) * (c[1:] - c[:-1])
+    return bend_left - conductance, bend_right + conductance
+
+
+@singledispatch
+def eliminated(system: PorousCell, w: Array, past: Array, gamma: Array) -> Elimination:
+    """The [`Elimination`][] at w; another model of the cell registers its own."""
+    c, psi, current = system.unknowns(w)
+    (ion_half, _), (d_ion, d_log) = jax.jvp(system.halves, (c,), (jnp.ones_like(c),))
+    _, _, ionic = system.faces(c, system.spread(psi))
+    by_left, by_right = salt_slopes(system, c)
     share, mixed = system.salt_share, system.diffusion_potential
     through = system.inside() / (system.solid_resistance + ion_half[:-1] + ion_half[1:])
     i_left = -through * (mixed * d_log[:-1] + ionic * d_ion[:-1])
     i_right = through * (mixed * d_log[1:] - ionic * d_ion[1:])
-    g_left = -conductance + bend_left + share * i_left
-    g_right = conductance + bend_right + share * i_right
+    g_left = by_left + share * i_left
+    g_right = by_right + share * i_right
 
     scale = system.charge_scale(gamma)
 

@@ -7,12 +7,13 @@ from ..numerics.march import System
 from ..numerics.root import newton
 from .elimination import corrected, eliminated
 from .porous import PorousCell
+from .single_particle import SingleParticle
 
 
 class Galvanostatic(System):
     """The cell under its own current until `sign` (V - `level`) falls to zero; recorded is the voltage, V."""
 
-    porous: PorousCell
+    porous: PorousCell | SingleParticle
     level: Float[Array, ""]
     sign: Float[Array, ""]
 
@@ -23,7 +24,7 @@ class Galvanostatic(System):
         def correct(w):
             residual = self.residual(w, past, gamma)
             step = eliminated(self.porous, w, past, gamma).solve(-residual[:, None])[:, 0]
-            return corrected(self.porous, w, step, residual)
+            return corrected(self.porous.layout, w, step, residual)
 
         return newton(correct, w, tolerance=1e-11, max_steps=25)
 

@@ -1,5 +1,7 @@
 """Where heat is made in the cell."""
 
+from functools import singledispatch
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -20,8 +22,9 @@ class Heat(eqx.Module):
         return self.ohmic + self.reaction + self.reversible
 
 
+@singledispatch
 def heat(system: PorousCell, w: Array, past: Array, gamma: Array) -> Heat:
-    """Heat after a step.
+    """Heat after a step; another model of the cell registers its own.
 
     **Source:** Rao and Newman 1997, doi 10.1149/1.1837884, without heat of mixing.
     """

@@ -23,8 +23,8 @@ from ..numerics.march import march
 from .cell import Cell, theoretical_capacity
 from .discretise import build, rest
 from .galvanostatic import Galvanostatic
+from .method import DFN
 from .porous import PorousCell, log_salt
-from .protocol import DFN
 
 PLACES = ("negative", "separator", "positive")
 CAUSES = ("ohmic_solid", "ohmic_electrolyte", "concentration", "kinetic", "solid_diffusion", "uneven_use")
@@ -133,6 +133,11 @@ def course(cell: Cell, current_density, points: int = 25, method: DFN | None = N
     **Arguments:** `current_density`, A/m2, positive.
     """
     method = DFN() if method is None else method
+    if not isinstance(method, DFN):
+        raise ValueError(
+            f"Argument `method` must be a `DFN`, but `{type(method).__name__}` was given; only it knows the losses by "
+            "depth."
+        )
     current = jnp.asarray(current_density, cell.temperature.dtype)
     system = build(cell, current, method.mesh)
     start, guess = rest(system, cell, jnp.asarray(state_of_charge, current.dtype))

@@ -12,7 +12,8 @@ from ..numerics.solution import Solution
 from .cell import Cell, open_circuit_voltage, theoretical_capacity
 from .control import constant_current, constant_voltage, limits
 from .cycle import Step, cycle
-from .protocol import DFN, Stop, discharge
+from .method import DFN, Method
+from .protocol import Stop, discharge
 
 
 def energy_efficiency(discharged, charged) -> Array:
@@ -52,7 +53,7 @@ class Pulse(eqx.Module):
 
 
 def pulse(
-    cell: Cell, current_density, state_of_charge=0.5, duration=10.0, rest_voltage=None, method: DFN | None = None
+    cell: Cell, current_density, state_of_charge=0.5, duration=10.0, rest_voltage=None, method: Method | None = None
 ) -> Pulse:
     """A discharge pulse of constant current from rest, and the resistance at its end.
 

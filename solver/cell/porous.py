@@ -74,6 +74,11 @@ class PorousCell(eqx.Module):
         """Number of cells in the electrodes."""
         return sum(e.count for e in self.electrodes)
 
+    @property
+    def layout(self) -> "PorousCell":
+        """The porous cell that knows how state and unknowns are laid out: this one."""
+        return self
+
     def unknowns(self, w: Array) -> tuple[Array, list[Array], list[Array]]:
         """c in mol/m3, psi in V of each electrode, and j in A/m2 of each class of particles."""
         n, m = self.size, self.potentials
@@ -163,10 +168,8 @@ class PorousCell(eqx.Module):
     def residual(self, w: Array, past: Array, gamma: Array) -> Array:
         """The equations of a step: balance of salt in each cell, of charge in each electrode cell, and kinetics."""
         c, psi, current = self.unknowns(w)
-        salt, _, ionic = self.faces(c, self.spread(psi))
-        # The anion flux is zero at both outer faces, at a collector and at lithium metal alike.
-        flow = jnp.pad((c[1:] - c[:-1]) * salt + self.salt_share * ionic, 1)
-        balance = self.storage * (c - past[: self.size]) - gamma * (flow[1:] - flow[:-1])
+        _, _, ionic = self.faces(c, self.spread(psi))
+        balance = self.salt_balance(c, ionic, past, gamma)
         ends = jnp.pad(ionic, 1)
         reaction = self.summed([p.area * j for p, j in zip(self.particles, current, strict=True)])
         charge = self.charge_scale(gamma) * (ends[1:] - ends[:-1] - self.spread(reaction))
@@ -184,6 +187,12 @@ class PorousCell(eqx.Module):
     def charge_scale(self, gamma: Array) -> Array | float:
         """The factor of the charge balance in the residual: with a double layer it is one of rates, times the step."""
         return 1.0 if self.capacitance is None else -gamma
+
+    def salt_balance(self, c: Array, ionic: Array, past: Array, gamma: Array) -> Array:
+        """What the balance of salt of a step lacks in each cell, mol/m2, under an ionic current in each face."""
+        # The anion flux is zero at both outer faces, at a collector and at lithium metal alike.
+        flow = jnp.pad((c[1:] - c[:-1]) * self.salt_conductance(c) + self.salt_share * ionic, 1)
+        return self.storage * (c - past[: self.size]) - gamma * (flow[1:] - flow[:-1])
 
     def surfaces(self, past: Array, gamma: Array) -> list[tuple[Array, Array]]:
         """alpha and beta of the surface stoichiometry alpha - beta j, by class."""

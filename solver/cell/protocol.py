@@ -6,12 +6,13 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ..electrochemistry.intercalation import sphere_profile
-from ..numerics.march import March, march
+from ..numerics.march import march
 from ..numerics.solution import Result, Solution
-from .cell import Cell, theoretical_capacity
+from .cell import Cell, Electrode, theoretical_capacity
 from .control import constant_current, limits
-from .discretise import Mesh, build, rest, widths
+from .discretise import Mesh, layers_of, rest, widths
 from .galvanostatic import Galvanostatic
+from .method import DFN, Method
 from .porous import PorousCell
 from .terminal import Terminal
 
@@ -23,18 +24,6 @@ class Stop(eqx.Enumeration):
     already_past_cut_off = "The cell was past its cut-off voltage as soon as the current flowed."
     time_limit = "The time limit was reached before the cut-off voltage."
     not_converged = "The solver could not go on: the steps became too small or too many."
-
-
-class DFN(eqx.Module):
-    """The porous-electrode model with concentrated electrolyte and spherical particles.
-
-    **Arguments:** `mesh`, a [`Mesh`][]; `march`, how time is stepped.
-
-    **Source:** Doyle, Fuller and Newman 1993, doi 10.1149/1.2221597.
-    """
-
-    mesh: Mesh = eqx.field(default_factory=Mesh)
-    march: March = eqx.field(default_factory=March)
 
 
 class Fields(eqx.Module):
@@ -93,12 +82,13 @@ class Discharge(eqx.Module):
 
 
 def discharge(
-    cell: Cell, current_density, method: DFN | None = None, *, state_of_charge=1.0, duration=None
+    cell: Cell, current_density, method: Method | None = None, *, state_of_charge=1.0, duration=None
 ) -> Solution:
     """Draws a constant current until the lower cut-off, landed on exactly.
 
-    **Arguments:** `current_density`, A/m2 of electrode area, positive; `method`, by default `DFN()`; `state_of_charge`,
-    at the start; `duration`, a time limit in s, by default 1.5 times what the theoretical capacity would last.
+    **Arguments:** `current_density`, A/m2 of electrode area, positive; `method`, by default `DFN()`, or `SPMe()` or
+    `SPM()`; `state_of_charge`, at the start; `duration`, a time limit in s, by default 1.5 times what the theoretical
+    capacity would last.
 
     **Returns:** a `Solution` with a [`Discharge`][]. It is differentiable, in reverse mode, in every number of `cell`
     and in the current, through the cut-off: the cost is independent of how many.
@@ -106,7 +96,9 @@ def discharge(
     return _run(cell, jnp.asarray(current_density), 1.0, cell.lower_cutoff, method, state_of_charge, duration)
 
 
-def charge(cell: Cell, current_density, method: DFN | None = None, *, state_of_charge=0.0, duration=None) -> Solution:
+def charge(
+    cell: Cell, current_density, method: Method | None = None, *, state_of_charge=0.0, duration=None
+) -> Solution:
     """Puts a constant current in until the upper cut-off; as [`discharge`][] otherwise."""
     return _run(cell, jnp.asarray(current_density), -1.0, cell.upper_cutoff, method, state_of_charge, duration)
 
@@ -116,8 +108,8 @@ def _run(cell, current, sign, level, method, state_of_charge, duration):
         raise ValueError("The cell model needs float64, but the cell holds float32. Enable x64 before making the cell.")
     method = DFN() if method is None else method
     current = current.astype(cell.temperature.dtype)
-    porous = build(cell, sign * current, method.mesh)
-    start, guess = rest(porous, cell, jnp.asarray(state_of_charge, current.dtype))
+    porous = method.system(cell, sign * current)
+    start, guess = rest(porous.layout, cell, jnp.asarray(state_of_charge, current.dtype))
     system, start, guess = _loaded(cell, porous, start, guess, sign, level)
     flowing = current > 0
     lasting = 1.5 * theoretical_capacity(cell.positive) / jnp.where(flowing, current, 1.0)
@@ -140,7 +132,7 @@ def _run(cell, current, sign, level, method, state_of_charge, duration):
     value = Discharge(
         time=record.time, voltage=voltage, temperature=temperature, current_density=current, capacity=current * end,
         energy=current * integral(record.time, voltage), end_time=end, stop=stop,
-        final=fields(cell, porous, *inside, method.mesh),
+        final=fields(cell, porous.layout, *inside, method.mesh),
     )  # fmt: skip
     return Solution(value, solution.result, solution.stats)
 
@@ -165,14 +157,22 @@ def integral(time, value):
 
 
 def fields(cell: Cell, porous: PorousCell, y: Array, w: Array, mesh: Mesh) -> Fields:
-    """The [`Fields`][] of a cell on `mesh` at its state y and unknowns w, as [`PorousCell`][] lays them out."""
+    """The [`Fields`][] of a cell on `mesh` at its state y and unknowns w, as [`PorousCell`][] lays them out.
+
+    What is the same through an electrode is given for all of its cells.
+    """
     c, _, reaction = porous.unknowns(w)
     amplitudes = porous.amplitudes(y)
     width = widths(cell, mesh)
+    counts = [count for layer, count in layers_of(cell, mesh) if isinstance(layer, Electrode)]
+
+    def spread(values):
+        return tuple(jnp.broadcast_to(x, (counts[p.electrode],)) for p, x in zip(porous.particles, values, strict=True))
+
     return Fields(
         depth=jnp.cumsum(width) - 0.5 * width,
         concentration=c,
-        surface=tuple(sphere_profile(q, [1.0])[0] for q in amplitudes),
-        mean=tuple(q[0] for q in amplitudes),
-        reaction=tuple(reaction),
+        surface=spread(sphere_profile(q, [1.0])[0] for q in amplitudes),
+        mean=spread(q[0] for q in amplitudes),
+        reaction=spread(reaction),
     )

@@ -11,6 +11,7 @@ from .control import OBSERVED, Control, Limits
 from .elimination import corrected, eliminated
 from .heat import heat
 from .porous import PorousCell
+from .single_particle import SingleParticle
 
 
 class Terminal(System):
@@ -24,7 +25,7 @@ class Terminal(System):
     Newton's correction borders that of the porous electrode by the rows and columns of I and T.
     """
 
-    porous: PorousCell
+    porous: PorousCell | SingleParticle
     control: Control
     limits: Limits
     thermal: Thermal | None
@@ -42,7 +43,7 @@ class Terminal(System):
         k = self.border
         return unknowns[: -k - 1], unknowns[-k - 1], unknowns[-k:]
 
-    def loaded(self, z: Array) -> PorousCell:
+    def loaded(self, z: Array) -> PorousCell | SingleParticle:
         """The porous electrode at the current and temperature z."""
         return self.porous.under(z[0], self.porous.temperature if self.thermal is None else z[1])
 
@@ -134,7 +135,7 @@ class Terminal(System):
             dz = _small_solve(corner - rows @ x[:, 1:], -outer - rows @ x[:, 0])
             bound = jnp.asarray([jnp.inf, 20.0][: self.border])  # K
             dz = jnp.clip(dz, -bound, bound)
-            w, size = corrected(self.porous, w, x[:, 0] - x[:, 1:] @ dz, inner)
+            w, size = corrected(self.porous.layout, w, x[:, 0] - x[:, 1:] @ dz, inner)
             relative = jnp.abs(dz) / jnp.asarray([10.0, 30.0][: self.border])  # A/m2, K
             dq = gamma * dz[0] - lack_q
             return jnp.concatenate([w, (q + dq)[None], z + dz]), jnp.maximum(size, jnp.max(relative))

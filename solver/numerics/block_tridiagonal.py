@@ -44,6 +44,25 @@ def solve_blocks(lower: Array, diagonal: Array, upper: Array, rhs: Array) -> Arr
     return jnp.moveaxis(x, 0, 1).reshape(rhs.shape)
 
 
+def solve_tridiagonal(lower: Array, diagonal: Array, upper: Array, rhs: Array) -> Array:
+    """Solves a_i x_(i-1) + b_i x_i + c_i x_(i+1) = r_i: two neighbours make a block, which halves the loop.
+
+    **Arguments:** `lower`, `diagonal`, `upper`, shape (n,), of which a_0 and c_(n-1) must be zero; `rhs`, shape (n, k).
+
+    **Returns:** x, shaped as `rhs`.
+    """
+    n, odd = diagonal.shape[0], diagonal.shape[0] % 2
+    a, b, c = (
+        jnp.pad(m, (0, odd), constant_values=idle).reshape(-1, 2).T
+        for m, idle in ((lower, 0.0), (diagonal, 1.0), (upper, 0.0))
+    )
+    nil = jnp.zeros_like(a[0])
+    blocks = ([[nil, a[0]], [nil, nil]], [[b[0], c[0]], [a[1], b[1]]], [[nil, nil], [c[1], nil]])
+    pairs = jnp.moveaxis(jnp.pad(rhs, ((0, odd), (0, 0))).reshape(-1, 2, rhs.shape[1]), 0, 1)
+    x = solve_blocks(*(jnp.stack([jnp.stack(row) for row in block]) for block in blocks), pairs)
+    return jnp.moveaxis(x, 1, 0).reshape(-1, rhs.shape[1])[:n]
+
+
 def transpose_blocks(lower: Array, diagonal: Array, upper: Array) -> tuple[Array, Array, Array]:
     """The blocks of the transposed matrix: each block transposed, and the off-diagonals exchanged and shifted."""
     lower_t, diagonal_t, upper_t = (jnp.swapaxes(m, 0, 1) for m in (lower, diagonal, upper))

@@ -190,7 +190,7 @@ def test_absent_gpu_is_exit_code_2():
 def test_constant_current(capsys, tmp_path, command, sign):
     assert main([command, "Marquis2019", "--c-rate", "2", "--json", "--csv", "curve.csv"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert data["current_A"] == pytest.approx(2 * 0.680616) and data["stop"] == "cut_off"
+    assert data["current_A"] == pytest.approx(2 * 0.680616) and data["stop"] == "cut_off" and data["model"] == "dfn"
     time_s, voltage = np.array(data["time_s"]), np.array(data["voltage_V"])
     assert np.all(np.diff(time_s) > 0) and time_s[-1] == data["end_time_s"]
     assert voltage[-1] == pytest.approx({-1: 3.105, 1: 4.1}[sign], abs=1e-6)
@@ -201,7 +201,15 @@ def test_constant_current(capsys, tmp_path, command, sign):
     assert float(rows[1].split(",")[2]) == pytest.approx(sign * data["current_A"])
 
 
+@pytest.mark.parametrize(("model", "end"), [("spm", 3622.76), pytest.param("spme", 3617.98, marks=pytest.mark.slow)])
+def test_single_particle_models(capsys, model, end):
+    assert main(["discharge", "Marquis2019", "--model", model, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["model"] == model and data["end_time_s"] == pytest.approx(end, abs=0.02)
+
+
 def test_bad_cells(capsys, tmp_path):
+    _fails(capsys, ["discharge", "Chen2020", "--model", "p2d"], "argument --model: invalid choice: 'p2d'")
     _fails(capsys, ["discharge", "Chen2021"], "did you mean `Chen2020`?")
     _fails(capsys, ["discharge", "marquis2019"], "did you mean `Marquis2019`?")
     _fails(capsys, ["discharge", "Chen2020", "--c-rate", "0"], "`--c-rate` must lie between")
