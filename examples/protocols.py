@@ -74,7 +74,7 @@ def fast(thickness, margin):
     ]
     course = cycle(design, steps, DFN(mesh), state_of_charge=0.1).value
     charged = 0.1 - course.drawn.ravel() / full
-    return charging_time(course.time.ravel(), charged, 0.1, 0.8 - 1e-9), course
+    return charging_time(course.time.ravel(), charged, 0.1, 0.8 - 1e-9, -course.current.ravel() / full), course
 
 
 def spectra():

@@ -110,7 +110,7 @@ def round_trip(
     put_in, drawn_out = -(course.energy[3] + course.energy[4]), course.energy[2]
     state = jax.lax.cummax(-course.drawn[:2].ravel() / capacity)
     value = RoundTrip(
-        charging_time=charging_time(course.time[:2].ravel(), state, low, high),
+        charging_time=charging_time(course.time[:2].ravel(), state, low, high, -course.current[:2].ravel() / capacity),
         efficiency=energy_efficiency(drawn_out, put_in),
         returned=-course.charge[2] / (course.charge[3] + course.charge[4]),
         plating_margin=jnp.min(course.plating[:2]),
@@ -118,19 +118,23 @@ def round_trip(
     return Solution(value, done.result, done.stats)
 
 
-def charging_time(time, state_of_charge, low=0.1, high=0.8) -> Array:
-    """The time from one state of charge to another, s, from the record of a charge by linear interpolation.
+def charging_time(time, state_of_charge, low=0.1, high=0.8, rate=None) -> Array:
+    """The time from one state of charge to another, s, from the record of a charge.
+
+    Between records the time is a cubic in the state of charge where the `rate` is known, and else straight, which may
+    be right to a second and its derivatives to a hundredth.
 
     It is differentiable in the record and in both levels. Where the record does not hold both levels the time is
     infinite and its derivatives are zero.
 
     **Arguments:** `time`, s, and `state_of_charge`, both of shape (n,), not falling; repeated entries at the end, as
-    in a record that is longer than its run, do no harm; `low` and `high`, levels.
+    in a record that is longer than its run, do no harm; `low` and `high`, levels; `rate`, the rate at which the state
+    of charge rises, 1/s, shape (n,).
     """
     time, state = jnp.asarray(time), jnp.asarray(state_of_charge)
     _check_record(time, state, low, high)
     reached = (state[0] <= low) & (high <= state[-1])
-    return jnp.where(reached, _time_at(time, state, high) - _time_at(time, state, low), jnp.inf)
+    return jnp.where(reached, _time_at(time, state, high, rate) - _time_at(time, state, low, rate), jnp.inf)
 
 
 def _check_record(time, state, low, high):
@@ -149,10 +153,15 @@ def _check_record(time, state, low, high):
             raise ValueError(f"Argument `{name}` must not fall along the record. Give the part that charges.")
 
 
-def _time_at(time, state, level):
+def _time_at(time, state, level, rate):
     """When `state` first reaches `level`, which lies inside the record."""
     above = jnp.clip(jnp.sum(state < level), 1, state.shape[0] - 1).astype(int)
     rise = state[above] - state[above - 1]
     climbing = rise > 0
-    part = (level - state[above - 1]) / jnp.where(climbing, rise, 1.0)
-    return time[above - 1] + jnp.where(climbing, part, 0.0) * (time[above] - time[above - 1])
+    part = jnp.where(climbing, (level - state[above - 1]) / jnp.where(climbing, rise, 1.0), 0.0)
+    step = time[above] - time[above - 1]
+    straight = time[above - 1] + part * step
+    if rate is None:
+        return straight
+    left, right = (rise / jnp.where(r > 0, r, jnp.inf) - step for r in (rate[above - 1], rate[above]))
+    return straight + part * (1.0 - part) * ((1.0 - part) * left - part * right)

@@ -14,6 +14,7 @@ from solver.cell.losses import CAUSES
 from solver.cell.operation import round_trip
 from solver.cell.performance import n_to_p_ratio
 from solver.cell.protocol import DFN, Stop, discharge
+from solver.numerics.march import March
 
 METHOD = DFN(Mesh(8, 4, 8, 8))
 
@@ -111,18 +112,20 @@ def test_the_balance_counts_what_stays_empty(cell):
 
 @pytest.mark.slow
 def test_gradient_of_the_round_trip(cell, one):
-    """Charging time, efficiency and plating margin at 1C by thickness and porosity, against central differences."""
+    """Charging time, ks, and efficiency by the logarithms of thickness and porosity, against central differences.
 
-    @eqx.filter_jit
-    def value(x, weights):
+    The steps are free, so that the differences carry a little of the error of time: 5e-4 of an efficiency.
+    """
+    method = DFN(METHOD.mesh, March(tolerance=4e-6, max_steps=900))
+
+    @jax.jit
+    def value(logarithms):
+        x = jnp.exp(logarithms) * jnp.stack([cell.positive.thickness, cell.negative.porosity])
         changed = eqx.tree_at(lambda c: (c.positive.thickness, c.negative.porosity), cell, (x[0], x[1]))
-        found = round_trip(changed, 1.5 * one, one, METHOD).value
-        return weights @ jnp.stack([found.charging_time / 1e3, found.efficiency])
+        found = round_trip(changed, 1.5 * one, one, method).value
+        return jnp.stack([found.charging_time / 1e3, found.efficiency])
 
-    x = jnp.stack([cell.positive.thickness, cell.negative.porosity])
-    for weights in jnp.eye(2):
-        found = jax.jit(jax.grad(value))(x, weights)
-        for k in range(2):
-            step = jnp.zeros(2).at[k].set(2e-3 * x[k])
-            difference = (value(x + step, weights) - value(x - step, weights)) / (4e-3 * x[k])
-            assert float(found[k]) == pytest.approx(float(difference), rel=2e-2)
+    found = np.asarray(jax.jit(jax.jacrev(value))(jnp.zeros(2)))
+    expected = np.stack([(value(row) - value(-row)) / 0.02 for row in 0.01 * jnp.eye(2)], axis=1)
+    assert np.all(np.abs(expected[0]) > 0.01) and abs(expected[1, 0]) > 0.02
+    assert np.allclose(found, expected, rtol=1e-2, atol=5e-4)
