@@ -14,6 +14,7 @@ NOMINAL_Ah = {  # what a C-rate of a built-in cell refers to
     "Chen2020": 5.0,  # Chen et al. 2020, doi 10.1149/1945-7111/ab9050
 }
 MODELS = {"dfn": "DFN", "spme": "SPMe", "spm": "SPM"}  # of `--model`, and what they are called in the library
+DEPLETED = 10.0  # mol/m3 of salt at the end, below which the electrolyte is why a run ended
 STOPS = ("cut_off", "already_past_cut_off", "time_limit", "not_converged")
 
 
@@ -135,6 +136,7 @@ def _run(options, kind: str) -> dict:
 
 def _curve(run, c_rate: float, current: float, area: float, stop: str) -> dict:
     time_s, voltage = np.asarray(run.time), np.asarray(run.voltage)
+    salt = float(np.min(np.asarray(run.final.concentration)))
     used = int(np.count_nonzero(np.diff(time_s) > 0)) + 1  # the record repeats its last entry up to its fixed length
     return {
         "c_rate": c_rate,
@@ -146,6 +148,8 @@ def _curve(run, c_rate: float, current: float, area: float, stop: str) -> dict:
         "end_time_s": float(run.end_time),
         "stop": stop,
         "temperature_K": np.asarray(run.temperature)[:used],
+        "least_salt_mol_m3": salt,
+        "depleted": salt < DEPLETED,
     }
 
 
@@ -155,6 +159,10 @@ def _print(out: dict, kind: str) -> None:
     print(f"  capacity   {out['capacity_Ah']:.5g} Ah")
     print(f"  energy     {out['energy_Wh']:.5g} Wh")
     print(f"  voltage    {out['voltage_V'][0]:.4f} V to {out['voltage_V'][-1]:.4f} V")
+    if out["depleted"]:
+        print(
+            f"  depleted   the salt is down to {max(out['least_salt_mol_m3'], 0.0):.2g} mol/m3 in places, which ended the run"
+        )
     celsius = out["temperature_K"] - 273.15
     if np.ptp(celsius) > 0:
         print(f"  warmed to  {np.max(celsius):.2f} °C from {celsius[0]:.2f} °C")

@@ -66,6 +66,10 @@ def test_the_command_on_a_file(tmp_path, capsys, monkeypatch):
     curve = read_bdf("curve.bdf.csv")
     assert np.array_equal(curve.time, data["time_s"]) and np.array_equal(curve.voltage, data["voltage_V"])
     assert np.all(curve.current == -5.0)
+    assert not data["depleted"] and data["least_salt_mol_m3"] > 500.0
+    assert main(["discharge", "out/cell.json", "--c-rate", "4", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["stop"] == "cut_off" and data["depleted"] and data["capacity_Ah"] < 2.0  # of 5
     cell = json.loads(pathlib.Path("out/cell.json").read_text())
     cell["Parameterisation"]["Positive electrode"]["Porosity"] = -0.3
     pathlib.Path("bad.json").write_text(json.dumps(cell))
