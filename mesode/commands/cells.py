@@ -160,9 +160,8 @@ def _print(out: dict, kind: str) -> None:
     print(f"  energy     {out['energy_Wh']:.5g} Wh")
     print(f"  voltage    {out['voltage_V'][0]:.4f} V to {out['voltage_V'][-1]:.4f} V")
     if out["depleted"]:
-        print(
-            f"  depleted   the salt is down to {max(out['least_salt_mol_m3'], 0.0):.2g} mol/m3 in places, which ended the run"
-        )
+        least = max(out["least_salt_mol_m3"], 0.0)
+        print(f"  depleted   the salt is down to {least:.2g} mol/m3 in places, which ended the run")
     celsius = out["temperature_K"] - 273.15
     if np.ptp(celsius) > 0:
         print(f"  warmed to  {np.max(celsius):.2f} °C from {celsius[0]:.2f} °C")
