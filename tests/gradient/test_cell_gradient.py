@@ -157,6 +157,7 @@ def test_lowers_for_cuda(case):
         assert exported.platforms == ("cuda",)
 
 
+@pytest.mark.slow
 def test_derivatives_of_a_double_layer():
     """The voltage 5 ms into a discharge, in both capacitances and a rate constant, in steps of 0.25 ms."""
     cell = covered(marquis2019(), 0.2, 0.3)

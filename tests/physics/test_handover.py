@@ -105,5 +105,11 @@ def test_each_quantity_moves_the_voltage_curve(base, name):
 def test_every_quantity_of_an_electrode_is_switched():
     """None is forgotten: what is left of `Electrode` is electrochemistry."""
     fields = set(handover.electrode(FOUND).__dataclass_fields__)
-    assert fields - set(SWITCHED_OFF) == {"material", "stoichiometry_full", "stoichiometry_empty", "others"}
+    assert fields - set(SWITCHED_OFF) == {
+        "material",
+        "stoichiometry_full",
+        "stoichiometry_empty",
+        "others",
+        "double_layer",
+    }
     assert set(Properties.__dataclass_fields__) - {"binder_fraction"} == set(SWITCHED_OFF) - {"particle_radius"}

@@ -317,7 +317,7 @@ def test_end_of_a_discharge():
 # --- refinement -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("double_layer", [None, 0.2])
+@pytest.mark.parametrize("double_layer", [None, pytest.param(0.2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("make", [marquis2019, pytest.param(chen2020, marks=pytest.mark.slow)])
 def test_second_order_and_error_of_the_default_mesh(make, double_layer):
     """From 1e-4 to 1e4 Hz the error is at most 1e-3; the meshes behind it are of second order."""
