@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import itertools
 import math
-import pathlib
 import sys
 import time
 
@@ -13,6 +12,7 @@ import numpy as np
 from mesode import process
 from mesode.cli import EXIT_FAILED
 from mesode.commands.cells import load_cell
+from mesode.commands.outputs import CSV, FIGURE, check_outputs
 from mesode.process import log
 from mesode.protocol import Protocol, protocol_of, read_protocol
 from mesode.sentences import Stage
@@ -28,7 +28,7 @@ _SECONDS = 5.0  # between lines of progress
 def cycle(options):
     """The steps of a protocol one after the other, each landed on its end."""
     protocol = _protocol(options)
-    _check_files(options)
+    check_outputs(options, {"csv": CSV, "figure": FIGURE})
     start = time.perf_counter()
     process.configure(options.device)
     clock = process.CompileClock()
@@ -70,18 +70,6 @@ def _protocol(options) -> Protocol:
         said = "both were given" if options.step else "neither was given"
         raise ValueError(f"A protocol is either a file or sentences, each after `--step`, but {said}.")
     return protocol_of(options.step) if options.step else read_protocol(options.protocol)
-
-
-def _check_files(options) -> None:
-    for name, endings in (("csv", (".csv",)), ("figure", (".png", ".pdf", ".svg"))):
-        path = getattr(options, name)
-        if path is None:
-            continue
-        path = pathlib.Path(path)
-        if path.suffix.lower() not in endings:
-            raise ValueError(f"`--{name}` must end in {' or '.join(endings)}, but `{path}` was given.")
-        if not path.parent.is_dir():
-            raise ValueError(f"Folder `{path.parent}` for `--{name} {path.name}` does not exist.")
 
 
 def run(cell, nominal: float, protocol: Protocol, state_of_charge: float, method=None, *, quiet: bool = True):

@@ -1,13 +1,13 @@
 """`mesode impedance`: the spectrum of a cell at rest."""
 
 import math
-import pathlib
 import time
 
 import numpy as np
 
 from mesode import process
 from mesode.commands.cells import load_cell
+from mesode.commands.outputs import CSV, FIGURE, check_outputs
 from mesode.process import log
 
 COLUMNS = ("Frequency / Hz", "Real Impedance / ohm", "Imaginary Impedance / ohm")
@@ -66,15 +66,7 @@ def _check(options) -> None:
         raise ValueError(
             f"`--lowest` must not be above `--highest`, but {options.lowest:g} and {options.highest:g} Hz were given."
         )
-    for name, endings in (("output", (".csv",)), ("figure", (".png", ".pdf", ".svg"))):
-        path = getattr(options, name)
-        if path is None:
-            continue
-        path = pathlib.Path(path)
-        if path.suffix.lower() not in endings:
-            raise ValueError(f"`--{name}` must end in {' or '.join(endings)}, but `{path}` was given.")
-        if not path.parent.is_dir():
-            raise ValueError(f"Folder `{path.parent}` for `--{name} {path.name}` does not exist.")
+    check_outputs(options, {"output": CSV, "figure": FIGURE})
 
 
 def _write(options, frequency, z) -> None:
