@@ -31,7 +31,8 @@ class SPMe(eqx.Module):
 
     One particle for each class of an electrode; the salt by its diffusion on the mesh, D at the local concentration;
     the voltage with averaged kinetics and the ohmic and diffusion losses of the even reaction, kappa at the local
-    concentration. The error in the voltage is of second order in the current.
+    concentration. The error in the voltage is of second order in the current where potentials are straight in the
+    stoichiometry; over real ones it falls more slowly (docs/cell.md).
 
     **Arguments:** `mesh`, of the salt, and the modes in each particle; `march`, how time is stepped.
 
