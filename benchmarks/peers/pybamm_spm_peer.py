@@ -43,13 +43,7 @@ def discharge(
     values = pybamm.ParameterValues(name)
     if lithium:
         _against_lithium(pybamm, values)
-    meshes = {}
-    if cells is not None:
-        meshes["var_pts"] = made.default_var_pts | dict.fromkeys(("x_n", "x_s", "x_p"), cells)
-        meshes["var_pts"] |= dict.fromkeys(("r_n", "r_p"), shells)
-        graded = pybamm.MeshGenerator(pybamm.Exponential1DSubMesh, {"side": "right", "stretch": 2.0})
-        kinds = {k: graded for k in made.default_submesh_types if k.endswith("ve particle")}
-        meshes["submesh_types"] = made.default_submesh_types | kinds
+    meshes = {} if cells is None else _meshes(pybamm, made, cells, shells)
     accuracy = {} if tolerance is None else {"rtol": tolerance, "atol": tolerance}
     solver = pybamm.IDAKLUSolver(options={"num_threads": 1}, **accuracy)
     simulation = pybamm.Simulation(made, parameter_values=values, solver=solver, C_rate=c_rate, **meshes)
@@ -75,6 +69,14 @@ def discharge(
         "seconds": float(np.median(walls)),
         "cpu_seconds": float(np.median(processor)),
     }
+
+
+def _meshes(pybamm, made, cells, shells) -> dict:
+    """Even cells in each layer, and shells graded to the surface."""
+    points = dict.fromkeys(("x_n", "x_s", "x_p"), cells) | dict.fromkeys(("r_n", "r_p"), shells)
+    graded = pybamm.MeshGenerator(pybamm.Exponential1DSubMesh, {"side": "right", "stretch": 2.0})
+    kinds = {kind: graded for kind in made.default_submesh_types if kind.endswith("ve particle")}
+    return {"var_pts": made.default_var_pts | points, "submesh_types": made.default_submesh_types | kinds}
 
 
 def _against_lithium(pybamm, values) -> None:
