@@ -4,6 +4,7 @@ import os
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 jax.config.update("jax_enable_x64", True)
@@ -29,3 +30,21 @@ def _bounded_memory():
     yield
     if _resident_bytes() > 2 * 2**30:
         jax.clear_caches()
+
+
+def _backwards_error(system, w, past, gamma):
+    """How far `pull_back` of a `System` is from automatic differentiation: what its multiplier leaves, and the
+    cotangent of the past, over the parts that each is the sum of."""
+    w_bar, y_bar = (jnp.cos(jnp.arange(x.shape[0], dtype=float)) for x in (w, past))
+    multiplier, past_bar = system.pull_back(system.derivative(w, past, gamma), w_bar, y_bar)
+    _, of_state = jax.vjp(lambda w, past: system.state(w, past, gamma), w, past)
+    _, of_equations = jax.vjp(lambda w, past: system.residual(w, past, gamma), w, past)
+    (w_state, past_state), (w_equations, past_equations) = of_state(y_bar), of_equations(multiplier)
+    left = (w_bar + w_state + w_equations) / (jnp.abs(w_bar) + jnp.abs(w_state) + jnp.max(jnp.abs(w_bar + w_state)))
+    off = (past_bar - past_state - past_equations) / (jnp.abs(past_state) + jnp.abs(past_equations) + 1e-30)
+    return jnp.max(jnp.abs(left)), jnp.max(jnp.abs(off))
+
+
+@pytest.fixture
+def backwards_error():
+    return _backwards_error

@@ -112,7 +112,10 @@ def _classes(electrode: Electrode, number: int, first: int, count: int, modes: i
 
 
 def rest(system: PorousCell, cell: Cell, state_of_charge: Array) -> tuple[Array, Array]:
-    """The state y at rest, and a guess for w under load: uniform reaction and the potential that it needs."""
+    """The state y at rest, and a guess for w under load: uniform reaction and the potential that it needs.
+
+    Double layers hold the potential, so that there is no reaction yet.
+    """
     c = jnp.broadcast_to(system.electrolyte.initial_concentration, (system.size,))
     stoichiometry = stoichiometries_at(cell, state_of_charge)
     signs = [-1.0] if system.metal is not None else [1.0, -1.0]
@@ -121,7 +124,8 @@ def rest(system: PorousCell, cell: Cell, state_of_charge: Array) -> tuple[Array,
     for p, x in zip(system.particles, stoichiometry, strict=True):
         filled = jnp.broadcast_to(x, (p.count,))
         amplitudes.append(jnp.concatenate([filled, jnp.zeros(p.size - p.count, filled.dtype)]))
-        j = jnp.broadcast_to(signs[p.electrode] * system.current / jnp.sum(surface[p.electrode]), (p.count,))
+        load = signs[p.electrode] * system.current if system.capacitance is None else jnp.zeros_like(system.current)
+        j = jnp.broadcast_to(load / jnp.sum(surface[p.electrode]), (p.count,))
         current.append(j)
         psi.setdefault(p.electrode, p.equilibrium(p.local(c), j, filled, system.temperature))
         idle.setdefault(p.electrode, p.material.potential_at(filled, system.temperature))

@@ -20,25 +20,24 @@ from .porous import PorousCell
 class Elimination(eqx.Module):
     """The derivative of [`PorousCell.residual`][] in w, ready to be solved with.
 
-    **Arguments:** `lower`, `diagonal`, `upper`, (2, 2, n) blocks in (c, psi) with j eliminated; `by_c` and `by_j`, by
-    class, the derivatives of what kinetics demands of psi; `scale`, [`PorousCell.charge_scale`][].
+    **Arguments:** `lower`, `diagonal`, `upper`, (2, 2, n) blocks in (c, psi) with j eliminated; by class, `by_c` and
+    `by_j`, the derivatives of what kinetics demands of psi, and `area`, that of the balance of charge in -j.
     """
 
-    system: PorousCell
-    scale: Array | float
     lower: Array
     diagonal: Array
     upper: Array
     by_c: list[Array]
     by_j: list[Array]
+    area: list[Array]
 
-    def solve(self, rhs: Array) -> Array:
-        """J x = rhs, both shape (len(w), k)."""
-        s, n = self.system, self.system.size
+    def solve(self, s: PorousCell, rhs: Array) -> Array:
+        """J x = rhs, both shape (len(w), k), of the system `s`."""
+        n = s.size
         m = s.potentials
         charge, kinetics = s.by_electrode(rhs[n : n + m]), s.by_class(rhs[n + m :])
-        parts = zip(s.particles, self.by_j, kinetics, strict=True)
-        through = s.summed([(self.scale * p.area / by_j)[:, None] * b for p, by_j, b in parts])
+        parts = zip(self.area, self.by_j, kinetics, strict=True)
+        through = s.summed([(area / by_j)[:, None] * b for area, by_j, b in parts])
         reduced = [q - t for q, t in zip(charge, through, strict=True)]
         x = solve_blocks(self.lower, self.diagonal, self.upper, jnp.stack([rhs[:n], _spread(s, reduced)]))
         psi = [x[1, e.first : e.first + e.count] for e in s.electrodes]
@@ -48,9 +47,9 @@ class Elimination(eqx.Module):
         ]
         return jnp.concatenate([x[0], *psi, *current])
 
-    def solve_transposed(self, rhs: Array) -> Array:
+    def solve_transposed(self, s: PorousCell, rhs: Array) -> Array:
         """J^T x = rhs, both shape (len(w), k)."""
-        s, n = self.system, self.system.size
+        n = s.size
         m = s.potentials
         for_psi, for_j = s.by_electrode(rhs[n : n + m]), s.by_class(rhs[n + m :])
         pulled = [b / by_j[:, None] for b, by_j in zip(for_j, self.by_j, strict=True)]
@@ -60,8 +59,8 @@ class Elimination(eqx.Module):
         x = solve_blocks(*transpose_blocks(self.lower, self.diagonal, self.upper), jnp.stack([top, bottom]))
         charge = [x[1, e.first : e.first + e.count] for e in s.electrodes]
         kinetics = [
-            -(b + self.scale * p.area[:, None] * charge[p.electrode]) / by_j[:, None]
-            for p, b, by_j in zip(s.particles, for_j, self.by_j, strict=True)
+            -(b + area[:, None] * charge[p.electrode]) / by_j[:, None]
+            for p, b, by_j, area in zip(s.particles, for_j, self.by_j, self.area, strict=True)
         ]
         return jnp.concatenate([x[0], *charge, *kinetics])
 
@@ -107,14 +106,15 @@ def eliminated(system: PorousCell, w: Array, past: Array, gamma: Array) -> Elimi
     ahead, behind = ((0, 0), (0, 0), (0, 1)), ((0, 0), (0, 0), (1, 0))
     diagonal = jnp.pad(left, ahead) - jnp.pad(right, behind)
     by_c, by_j = _kinetic_slopes(system, c, current, past, gamma)
-    mobility = [scale * p.area / slope for p, slope in zip(system.particles, by_j, strict=True)]
+    area = [scale * p.area for p in system.particles]
+    mobility = [a / slope for a, slope in zip(area, by_j, strict=True)]
     held = system.spread(system.summed([a * s for a, s in zip(mobility, by_c, strict=True)]))
     loose = 1.0 - system.spread([jnp.ones(e.count) for e in system.electrodes])
     nil = jnp.zeros(system.size)
     reacting = loose - system.spread(system.summed(mobility))
     double = nil if system.capacitance is None else system.capacitance
     local = jnp.stack([jnp.stack([system.storage, double / faraday]), jnp.stack([held, reacting + double])])
-    return Elimination(system, scale, -jnp.pad(left, behind), diagonal + local, jnp.pad(right, ahead), by_c, by_j)
+    return Elimination(-jnp.pad(left, behind), diagonal + local, jnp.pad(right, ahead), by_c, by_j, area)
 
 
 def _kinetic_slopes(system, c, current, past, gamma):

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 from ..numerics.march import System
 from ..numerics.root import newton
 from .elimination import corrected, eliminated
+from .memory import memory
 from .porous import PorousCell
 from .single_particle import SingleParticle
 
@@ -23,13 +24,19 @@ class Galvanostatic(System):
     def solve(self, w, past, gamma):
         def correct(w):
             residual = self.residual(w, past, gamma)
-            step = eliminated(self.porous, w, past, gamma).solve(-residual[:, None])[:, 0]
+            step = eliminated(self.porous, w, past, gamma).solve(self.porous, -residual[:, None])[:, 0]
             return corrected(self.porous.layout, w, step, residual)
 
         return newton(correct, w, tolerance=1e-11, max_steps=25)
 
-    def solve_transposed(self, w, past, gamma, cotangent):
-        return eliminated(self.porous, w, past, gamma).solve_transposed(cotangent[:, None])[:, 0]
+    def derivative(self, w, past, gamma):
+        return eliminated(self.porous, w, past, gamma), memory(self.porous, w, past, gamma)
+
+    def pull_back(self, derivative, w_bar, y_bar):
+        elimination, memory = derivative
+        w_bar = w_bar + memory.to_unknowns(self.porous.layout, y_bar)
+        multiplier = -elimination.solve_transposed(self.porous, w_bar[:, None])[:, 0]
+        return multiplier, memory.to_past(self.porous.layout, multiplier, y_bar)
 
     def state(self, w, past, gamma):
         return self.porous.state(w, past, gamma)

@@ -51,6 +51,10 @@ class Particles(eqx.Module):
         beta = gamma * self.gain * jnp.sum(self.surface_values() * shape, axis=0)
         return jnp.sum(shape * past, axis=0), beta
 
+    def relaxed(self, gamma: Array, temperature: Array) -> Array:
+        """What a step leaves of each amplitude, shape (modes, count)."""
+        return 1.0 / self._slowed(gamma, temperature)
+
     def amplitudes(self, past: Array, gamma: Array, current: Array, temperature: Array) -> Array:
         """Modal amplitudes after a step, shape (modes, count)."""
         supply = gamma * self.gain * self.surface_values() * current[None]

@@ -179,10 +179,14 @@ class PorousCell(eqx.Module):
             balance, charge = balance + stored / faraday, charge + stored
         charge = [charge[e.first : e.first + e.count] for e in self.electrodes]
         kinetics = [
-            psi[p.electrode] - p.equilibrium(p.local(c), j, alpha - beta * j, self.temperature)
+            psi[p.electrode] - self.equilibrium(p, c, j, alpha - beta * j)
             for p, j, (alpha, beta) in zip(self.particles, current, self.surfaces(past, gamma), strict=True)
         ]
         return jnp.concatenate([balance, *charge, *kinetics])
+
+    def equilibrium(self, particles: Particles, c: Array, current: Array, surface: Array) -> Array:
+        """The phi_s - phi_e at which `current` flows in the cells of a class of particles, V."""
+        return particles.equilibrium(particles.local(c), current, surface, self.temperature)
 
     def charge_scale(self, gamma: Array) -> Array | float:
         """The factor of the charge balance in the residual: with a double layer it is one of rates, times the step."""

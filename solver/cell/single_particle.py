@@ -214,7 +214,7 @@ class _Elimination(eqx.Module):
         n, m = self.by_c.shape[1], self.member.shape[0]
         return x[:n], x[n : n + m], x[n + m :]
 
-    def solve(self, rhs: Array) -> Array:
+    def solve(self, _, rhs: Array) -> Array:
         """J x = rhs, both shape (len(w), k)."""
         salt, charge, kinetics = self._parts(rhs)
         c = solve_tridiagonal(self.lower, self.diagonal, self.upper, salt)
@@ -224,7 +224,7 @@ class _Elimination(eqx.Module):
         current = (self._shared(psi) - lack) / self.by_j[:, None]
         return jnp.concatenate([c, psi, current])
 
-    def solve_transposed(self, rhs: Array) -> Array:
+    def solve_transposed(self, _, rhs: Array) -> Array:
         """J^T x = rhs, both shape (len(w), k)."""
         for_c, for_psi, for_j = self._parts(rhs)
         pulled, mobility = for_j / self.by_j[:, None], (self.area / self.by_j)[:, None]

@@ -1,5 +1,6 @@
 """A cell whose current follows from what is held at its terminals, and whose temperature may follow from its heat."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -8,8 +9,9 @@ from ..numerics.march import System
 from ..numerics.root import newton
 from .cell import Thermal
 from .control import OBSERVED, Control, Limits
-from .elimination import corrected, eliminated
+from .elimination import Elimination, corrected, eliminated
 from .heat import heat
+from .memory import Memory, memory
 from .porous import PorousCell
 from .single_particle import SingleParticle
 
@@ -131,7 +133,7 @@ class Terminal(System):
             lack = self.residual(unknowns, past, gamma)
             inner, lack_q, outer = self.parts(lack)
             elimination, columns, rows, corner = self._bordered(unknowns, past, gamma)
-            x = elimination.solve(jnp.concatenate([-inner[:, None], columns], axis=1))
+            x = elimination.solve(self.porous, jnp.concatenate([-inner[:, None], columns], axis=1))
             dz = _small_solve(corner - rows @ x[:, 1:], -outer - rows @ x[:, 0])
             bound = jnp.asarray([jnp.inf, 20.0][: self.border])  # K
             dz = jnp.clip(dz, -bound, bound)
@@ -142,13 +144,48 @@ class Terminal(System):
 
         return newton(correct, unknowns, tolerance=1e-11, max_steps=25)
 
-    def solve_transposed(self, unknowns, past, gamma, cotangent):
-        for_w, for_q, for_z = self.parts(cotangent)
-        elimination, columns, rows, corner = self._bordered(unknowns, past, gamma)
-        x = elimination.solve_transposed(jnp.concatenate([for_w[:, None], rows.T], axis=1))
-        for_z = for_z.at[0].add(gamma * for_q)  # the row of the charge is q - past - gamma I
-        x_z = _small_solve(corner.T - columns.T @ x[:, 1:], for_z - columns.T @ x[:, 0])
-        return jnp.concatenate([x[:, 0] - x[:, 1:] @ x_z, for_q[None], x_z])
+    def derivative(self, unknowns, past, gamma):
+        w, _, z = self.parts(unknowns)
+        system, y = self.loaded(z), self.porous_state(past)
+        return _Derivative(
+            *self._bordered(unknowns, past, gamma),
+            gamma=gamma,
+            memory=memory(system, w, y, gamma),
+            past_rows=jax.jacrev(lambda past: self._balance(w, z, past, gamma))(past),
+            state_columns=jax.jacfwd(lambda z: self.loaded(z).state(w, y, gamma))(z),
+        )
+
+    def pull_back(self, derivative, w_bar, y_bar):
+        d, layout, inner_bar = derivative, self.porous.layout, self.porous_state(y_bar)
+        for_w, for_q, for_z = self.parts(w_bar)
+        for_w = for_w + d.memory.to_unknowns(layout, inner_bar)
+        for_q = for_q + y_bar[-self.border]
+        # The row of the charge is q - past - gamma I; the temperature is both an unknown and a part of the state.
+        for_z = for_z + inner_bar @ d.state_columns
+        for_z = for_z.at[0].add(d.gamma * for_q).at[1:].add(y_bar[y_bar.shape[0] - self.border + 1 :])
+        x = d.elimination.solve_transposed(self.porous, jnp.concatenate([for_w[:, None], d.rows.T], axis=1))
+        x_z = _small_solve(d.corner.T - d.columns.T @ x[:, 1:], for_z - d.columns.T @ x[:, 0])
+        multiplier = -jnp.concatenate([x[:, 0] - x[:, 1:] @ x_z, for_q[None], x_z])
+        lacking, charge, outer = self.parts(multiplier)
+        inner = d.memory.to_past(layout, lacking, inner_bar)
+        border = jnp.stack([y_bar[-self.border - 1], -charge, *jnp.zeros(self.border - 1)])
+        # A step's end time is the time before and the step: time passes through, and what is held may depend on it.
+        return multiplier, jnp.concatenate([inner, border]) + outer @ d.past_rows
+
+
+class _Derivative(eqx.Module):
+    """A step linearised: of the equations of the porous electrode in w, eliminated, and, `columns`, in I and T; `rows`
+    and `corner`, of those of the border; `gamma`; the [`Memory`][]; `past_rows`, of those of the border in the past;
+    `state_columns`, of the state in I and T."""
+
+    elimination: Elimination
+    columns: Array
+    rows: Array
+    corner: Array
+    gamma: Array
+    memory: Memory
+    past_rows: Array
+    state_columns: Array
 
 
 def _small_solve(matrix, rhs):

@@ -37,8 +37,15 @@ def recent(buffer, count, length):
     return jnp.stack([buffer[jnp.maximum(count - m, 0)] for m in range(length)])
 
 
-def past(time, times, states, index):
-    """p and gamma of the step that ends as number `index` at `time`; number 0 is the consistent start."""
+def weights(time, times, index):
+    """gamma, and the weights of earlier states in p, of the step that ends as number `index` at `time`; number 0 is
+    the consistent start."""
     started = index > 0
-    gamma, weights = difference_weights(jnp.where(started, time, times[0] + 1.0), times, jnp.clip(index, 1, len(times)))
-    return jnp.where(started, weights @ states, states[0]), jnp.where(started, gamma, 0.0)
+    gamma, share = difference_weights(jnp.where(started, time, times[0] + 1.0), times, jnp.clip(index, 1, len(times)))
+    return jnp.where(started, gamma, 0.0), jnp.where(started, share, jnp.zeros_like(share).at[0].set(1.0))
+
+
+def past(time, times, states, index):
+    """p and gamma of the step that ends as number `index` at `time`."""
+    gamma, share = weights(time, times, index)
+    return share @ states, gamma

@@ -5,7 +5,7 @@ import abc
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from .real import real
 from .solution import Solution
@@ -29,8 +29,13 @@ class System(eqx.Module):
         """A root of `residual` from the guess `w`."""
 
     @abc.abstractmethod
-    def solve_transposed(self, w: Array, past: Array, gamma: Array, cotangent: Array) -> Array:
-        """J^-T times `cotangent`, with J the derivative of `residual` in w."""
+    def derivative(self, w: Array, past: Array, gamma: Array) -> PyTree[Array]:
+        """What [`System.pull_back`][] needs that no cotangent changes: made for many steps at once."""
+
+    @abc.abstractmethod
+    def pull_back(self, derivative: PyTree[Array], w_bar: Array, y_bar: Array) -> tuple[Array, Array]:
+        """One step backwards: the multiplier of the equations, -J^-T (w_bar + (dy/dw)^T y_bar) with J the derivative of
+        `residual` in w, and the cotangent of `past`, of multiplier times `residual` plus y_bar times `state`."""
 
     @abc.abstractmethod
     def state(self, w: Array, past: Array, gamma: Array) -> Array:

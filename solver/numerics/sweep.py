@@ -3,31 +3,76 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from . import bdf
 from .lanes import where_active, while_lanes, write
 from .walk import Record
 
-_ROWS = 32  # steps whose equations are differentiated in the parameters side by side
+_ROWS = 32  # steps whose equations are differentiated side by side
 
 
-class _Adjoint(eqx.Module):
-    """What the backward loop carries: cotangents of the latest states and, a row a step, those of the equations.
+class _Bars(eqx.Module):
+    """Cotangents of `_ROWS` steps, a row each: the multiplier of the equations, of the state, of what is observed."""
 
-    `side` is the derivative of the event, made first and used once.
-    """
+    multiplier: Array
+    state: Array
+    observed: Array
 
-    index: Array
-    on_side: Array
+
+class _Backwards(eqx.Module):
+    """What goes from block to block, the latest first: the number of the `last` step of the next block and of the next
+    `step` to take, cotangents of the latest states and, with the last step in it from the start, those of a block's
+    steps; and the sum of those of the parameters."""
+
+    last: Array
+    step: Array
     states: Array
-    multipliers: Array
-    state_bars: Array
-    observed_bars: Array
-    gap_bar: Array
-    horizon: Array
-    side: tuple
+    bars: _Bars
+    params: PyTree
+
+
+class _Within(eqx.Module):
+    """What goes from step to step in a block: its `row`, and the row to `stop` after."""
+
+    row: Array
+    stop: Array
+    states: Array
+    bars: _Bars
+
+
+class _Step(eqx.Module):
+    """A step of the record, linearised: weights of earlier states in its past, the derivative of what is observed, and
+    [`System.derivative`][]."""
+
+    weights: Array
+    slopes: Array
+    derivative: PyTree
+
+
+def sweep(walk, cotangents, system, method):
+    """The discrete adjoint, from the last step to the first.
+
+    Each step pulls (y, V) back through w by one transposed solve. What needs no cotangent is linearised before, in
+    blocks of `_ROWS` steps side by side, and the parameters have no part in the sequence: theirs follow for a block at
+    once.
+    """
+    k, count = method.order, jnp.maximum(walk.count, 0)
+    given = _filled(cotangents, walk)
+    multiplier, observed, states, gap_bar, horizon = _last_step(system, walk, given, count, k)
+    bars = _Bars(*(jnp.zeros((_ROWS, *jnp.shape(x)), x.dtype) for x in (multiplier, given.state, observed)))
+    rows = zip(jax.tree.leaves(bars), (multiplier, given.state, observed), strict=True)
+    bars = _Bars(*(block.at[-1].set(row) for block, row in rows))
+    params = eqx.filter(system, eqx.is_inexact_array)
+    start = _Backwards(count, count - 1, states, bars, jax.tree.map(jnp.zeros_like, params))
+    arrays, static = eqx.partition((system, walk, given.observed), eqx.is_array)
+
+    def block(carry, active, arrays):
+        return _block(carry, active, *eqx.combine(arrays, static), k)
+
+    end = while_lanes(lambda c: c.last >= 0, block, start, arrays, clock=lambda c: (c.last, c.step))
+    by_gap = _by_gap(system, walk.unknowns[count], gap_bar)
+    return jax.tree.map(jnp.add, end.params, by_gap), jnp.sum(end.states, axis=0), horizon
 
 
 def _step_inputs(walk, index, order):
@@ -37,108 +82,114 @@ def _step_inputs(walk, index, order):
     return walk.times[index], times, states, walk.unknowns[index]
 
 
-def sweep(walk, cotangents, system, method):
-    """The discrete adjoint, from the last step to the first.
+def _last_step(system, walk, given, index, order):
+    """The last step, number `index`, backwards; it alone answers for the end time.
 
-    Each step pulls (y, V) back through w by one transposed solve. The end time answers to gap = 0 with
-    dt = -(dg/dp) / (dg/dt), so where the march ended on the event its last step is visited twice: first for the
-    derivative of the gap g there, then for that of the record, of which the right multiple of the first is taken away.
-    The parameters have no part in the loop: their cotangents follow for all steps at once.
+    That answers to gap = 0 with dt = -(dg/dp) / (dg/dt): where the march ended on the event, the right multiple of the
+    derivative of the gap g is taken from that of the record.
+
+    **Returns:** its multiplier, the cotangents of what it observed, of the states before, of the gap and of the
+    horizon.
     """
-    k = method.order
-    given = _filled(cotangents, walk)
-    states = jnp.zeros((k, walk.states.shape[1]), walk.states.dtype).at[0].set(given.state)
-    zero, count = jnp.zeros_like(walk.step), jnp.maximum(walk.count, 0)
-    adjoint = _Adjoint(
-        count, walk.reached & (count > 0), states, jnp.zeros_like(walk.unknowns), jnp.zeros_like(walk.states),
-        jnp.zeros_like(walk.observed), zero, zero, (jnp.zeros_like(walk.unknowns[0]), zero, jnp.zeros_like(states)),
-    )  # fmt: skip
-    arrays, static = eqx.partition((system, walk, given), eqx.is_array)
+    time, times, states, w = _step_inputs(walk, index, order)
+    (past, gamma), to_past = jax.vjp(lambda time, states: bdf.past(time, times, states, index), time, states)
+    derivative = system.derivative(w, past, gamma)
+    _, by_gamma = jax.vjp(lambda g: (system.residual(w, past, g), system.state(w, past, g)), gamma)
+    _, explicit = jax.vjp(lambda w: (system.observe(w), system.gap(w)), w)
 
-    def visit(adjoint, active, arrays):
-        return _visit(adjoint, active, *eqx.combine(arrays, static), k)
+    def back(bars, w_bar, y_bar):
+        multiplier, past_bar = system.pull_back(derivative, w_bar + explicit(bars)[0], y_bar)
+        return multiplier, *to_past((past_bar, *by_gamma((multiplier, y_bar))))
 
-    adjoint = while_lanes(lambda a: a.index >= 0, visit, adjoint, arrays, clock=lambda a: (a.index, a.on_side))
-    return _parameter_cotangents(system, walk, adjoint, k), jnp.sum(adjoint.states, axis=0), adjoint.horizon
-
-
-def _visit(adjoint, active, system, walk, given, order):
-    """One step backwards, or the first of the two visits of the last step. Nothing changes unless `active`."""
-    index, side = jnp.maximum(adjoint.index, 0), adjoint.on_side
     beyond = jnp.arange(walk.times.shape[0]) >= walk.count
-    at_end = (index == walk.count) & ~side
-    y_bar = jnp.where(side, 0.0, adjoint.states[0])
     rows = beyond.reshape(-1, *[1] * (given.observed.ndim - 1))
-    last_observed = jnp.sum(jnp.where(rows, given.observed, 0.0), axis=0)
-    v_bar = jnp.where(side, 0.0, jnp.where(at_end, last_observed, given.observed[index]))
-    bars = (y_bar, v_bar, jnp.where(side, 1.0, 0.0))
-    found = _transposed_step(system, walk, index, bars, jnp.where(at_end, given.unknowns, 0.0), order)
-    event, free = at_end & walk.reached & (index > 0), at_end & ~walk.reached
-    slope = jnp.where(event, adjoint.side[1], 1.0)
-    end_time = jnp.sum(jnp.where(beyond, given.time, 0.0))
-    weight = jnp.where(event, (end_time + found[1]) / slope, 0.0)
-    multiplier, _, states_bar = jax.tree.map(lambda a, b: a - weight * b, found, adjoint.side)
-    shifted = jnp.concatenate([adjoint.states[1:], jnp.zeros_like(adjoint.states[:1])])
-    towards = jnp.where(index == 0, states_bar, shifted + states_bar)
+    observed = jnp.sum(jnp.where(rows, given.observed, 0.0), axis=0)
+    one, nil = jnp.ones_like(gamma), jnp.zeros_like(gamma)
+    side = back((jnp.zeros_like(walk.observed[0]), one), jnp.zeros_like(w), jnp.zeros_like(walk.states[0]))
+    found = back((observed, nil), given.unknowns, given.state)
+    end_time = jnp.sum(jnp.where(beyond, given.time, 0.0)) + found[1]
+    event = walk.reached & (index > 0)
+    weight = jnp.where(event, end_time / jnp.where(event, side[1], 1.0), 0.0)
+    multiplier, _, before = jax.tree.map(lambda a, b: a - weight * b, found, side)
+    return multiplier, observed, before, -weight, jnp.where(walk.reached, 0.0, end_time)
 
-    def choose(new, old):
-        return where_active(active, new, old)
 
-    return _Adjoint(
-        index=choose(jnp.where(side, index, index - 1), adjoint.index),
-        on_side=choose(jnp.zeros_like(side), side),
-        states=choose(jnp.where(side, adjoint.states, towards), adjoint.states),
-        multipliers=write(adjoint.multipliers, index, multiplier, active),
-        state_bars=write(adjoint.state_bars, index, y_bar, active),
-        observed_bars=write(adjoint.observed_bars, index, v_bar, active),
-        gap_bar=choose(adjoint.gap_bar - weight, adjoint.gap_bar),
-        horizon=choose(adjoint.horizon + jnp.where(free, end_time + found[1], 0.0), adjoint.horizon),
-        side=choose(jax.tree.map(lambda a, b: jnp.where(side, b, a), adjoint.side, found), adjoint.side),
+def _block(carry, active, system, walk, observed, order):
+    """The steps of a block linearised, taken backwards, and differentiated in the parameters."""
+    first = carry.last - _ROWS + 1
+    number = jnp.clip(first + jnp.arange(_ROWS), 0, jnp.maximum(walk.count, 0))
+    steps = eqx.filter_vmap(lambda index: _linearised(system, walk, index, order))(number)
+    arrays, static = eqx.partition((steps, system, observed[number]), eqx.is_array)
+
+    def visit(within, active, arrays):
+        return _visit(within, active, *eqx.combine(arrays, static))
+
+    start = _Within(carry.step - first, jnp.maximum(-first, 0), carry.states, carry.bars)
+    within = while_lanes(lambda c: c.row >= c.stop, visit, start, arrays, clock=lambda c: (c.row, c.stop))
+    wanted = first + jnp.arange(_ROWS) >= 0
+    params = jax.tree.map(
+        jnp.add, carry.params, _parameter_cotangents(system, walk, number, wanted, within.bars, order)
+    )
+    return _Backwards(
+        last=where_active(active, first - 1, carry.last),
+        step=where_active(active, first - 1, carry.step),
+        states=where_active(active, within.states, carry.states),
+        bars=within.bars,
+        params=where_active(active, params, carry.params),
     )
 
 
-def _transposed_step(system, walk, index, bars, w_bar, order):
-    """Pulls cotangents of (y, what is observed, gap) and of w of a step back: the multiplier of its equations, and the
-    cotangents of time and states."""
+def _linearised(system, walk, index, order):
+    """The [`_Step`][] with number `index`."""
     time, times, states, w = _step_inputs(walk, index, order)
-    (past, gamma), to_past = jax.vjp(lambda time, states: bdf.past(time, times, states, index), time, states)
-    _, explicit = jax.vjp(lambda w: (system.state(w, past, gamma), system.observe(w), system.gap(w)), w)
-    multiplier = -system.solve_transposed(w, past, gamma, w_bar + explicit(bars)[0])
-    _, pullback = jax.vjp(lambda p, g: (system.residual(w, p, g), system.state(w, p, g)), past, gamma)
-    return multiplier, *to_past(pullback((multiplier, bars[0])))
+    gamma, weights = bdf.weights(time, times, index)
+    return _Step(weights, jax.jacrev(system.observe)(w), system.derivative(w, weights @ states, gamma))
 
 
-def _parameter_cotangents(system, walk, adjoint, order):
-    """The derivative in every parameter of the sum over the steps of cotangents times equations, `_ROWS` at a time."""
+def _visit(carry, active, steps, system, observed):
+    """One step backwards. Nothing changes unless `active`."""
+    row = jnp.maximum(carry.row, 0)
+    step, v_bar, y_bar = jax.tree.map(lambda x: x[row], steps), observed[row], carry.states[0]
+    multiplier, past_bar = system.pull_back(step.derivative, _product(v_bar, step.slopes), y_bar)
+    shifted = jnp.concatenate([carry.states[1:], jnp.zeros_like(carry.states[:1])])
+    bars = jax.tree.map(lambda buffer, x: write(buffer, row, x, active), carry.bars, _Bars(multiplier, y_bar, v_bar))
+    return _Within(
+        row=where_active(active, carry.row - 1, carry.row),
+        stop=carry.stop,
+        states=where_active(active, shifted + step.weights[:, None] * past_bar, carry.states),
+        bars=bars,
+    )
+
+
+def _product(v_bar, slopes):
+    """v_bar . slopes, for a scalar or a vector that is observed."""
+    return v_bar * slopes if v_bar.ndim == 0 else jnp.sum(v_bar[:, None] * slopes, axis=0)
+
+
+def _parameter_cotangents(system, walk, number, wanted, bars, order):
+    """The derivative in every parameter of the sum of cotangents times equations over the `wanted` of some steps."""
     params, static = eqx.partition(system, eqx.is_inexact_array)
 
-    def step(params, index, multiplier, y_bar, v_bar):
+    def step(params, index, bars):
         system = eqx.combine(params, static)
         time, times, states, w = _step_inputs(walk, index, order)
         past, gamma = bdf.past(time, times, states, index)
         return (
-            jnp.sum(multiplier * system.residual(w, past, gamma))
-            + jnp.sum(y_bar * system.state(w, past, gamma))
-            + jnp.sum(v_bar * system.observe(w))
+            jnp.sum(bars.multiplier * system.residual(w, past, gamma))
+            + jnp.sum(bars.state * system.state(w, past, gamma))
+            + jnp.sum(bars.observed * system.observe(w))
         )
 
-    def total(params, first):
-        index = first + jnp.arange(_ROWS)
-        wanted = index <= walk.count
-        index = jnp.clip(index, 0, jnp.maximum(walk.count, 0))
-        rows = (adjoint.multipliers[index], adjoint.state_bars[index], adjoint.observed_bars[index])
-        parts = jax.vmap(step, in_axes=(None, 0, 0, 0, 0))(params, index, *rows)
-        return jnp.sum(jnp.where(wanted, parts, 0.0))
+    def total(params):
+        return jnp.sum(jnp.where(wanted, jax.vmap(step, in_axes=(None, 0, 0))(params, number, bars), 0.0))
 
-    def add(carry):
-        first, sums = carry
-        return first + _ROWS, jax.tree.map(jnp.add, sums, jax.grad(total)(params, first))
+    return jax.grad(total)(params)
 
-    def at_the_end(params):
-        return adjoint.gap_bar * eqx.combine(params, static).gap(walk.unknowns[jnp.maximum(walk.count, 0)])
 
-    start = jnp.zeros_like(walk.count), jax.grad(at_the_end)(params)
-    return lax.while_loop(lambda carry: carry[0] <= walk.count, add, start)[1]
+def _by_gap(system, w, gap_bar):
+    """The derivative of `gap_bar` times the gap in every parameter."""
+    params, static = eqx.partition(system, eqx.is_inexact_array)
+    return jax.grad(lambda params: gap_bar * eqx.combine(params, static).gap(w))(params)
 
 
 def _filled(record, walk):
