@@ -101,17 +101,20 @@ def gradient_problem(job: Job) -> ChainProblem:
     return _problem(job, space, job["gradient.objective"])
 
 
-def design_problem(job: Job) -> ChainProblem:
-    """The chain over the design space of the job."""
+def design_problem(job: Job, refine: float = 1.0) -> ChainProblem:
+    """The chain over the design space of the job, on a grid with `refine` times the voxels along each edge."""
     try:
         space = Space(recipe_of(job), [variable(job, p, *bounds) for p, bounds in job.variables.items()])
     except ValueError as error:
         raise JobError([f"{job.source}: {error}"]) from error
-    return _problem(job, space, job["design.objective"], constraints_of(job))
+    return _problem(job, space, job["design.objective"], constraints_of(job), refine)
 
 
-def _problem(job: Job, space: Space, objective: str, constraints: Sequence[Constraint] = ()) -> ChainProblem:
-    size = {"constraints": constraints, "particles": job["grid.particles"], "shape": tuple(job["grid.shape"])}
+def _problem(
+    job: Job, space: Space, objective: str, constraints: Sequence[Constraint] = (), refine: float = 1.0
+) -> ChainProblem:
+    shape = tuple(round(refine * n) for n in job["grid.shape"])
+    size = {"constraints": constraints, "particles": job["grid.particles"], "shape": shape}
     return ChainProblem(space, objective_of(job, objective), methods_of(job, for_gradients()), **size)
 
 
@@ -190,15 +193,47 @@ def design_stages(job: Job, problem: ChainProblem, say: Callable[[str], None]) -
         designs = {"start": np.asarray(problem.space.start), "best": _last(job, state)["best_x"]}
         if _random(job):
             designs["random"] = state[f"random {_random(job)}"]["x"]
-        return {name: measure(problem, jnp.asarray(x), seed) for name, x in designs.items()}
+        return {name: measure(judge, jnp.asarray(x), seed) for name, x in designs.items()}
 
-    stages = [
+    def coarse(state):
+        x = jnp.asarray(_last(job, state)["best_x"])
+        return {"objective": float(np.mean([measure(problem, x, seed)["objective"] for seed in _unseen(job)]))}
+
+    def check(state):
+        found = check_gradient(problem, problem.space.start, seeds[0])
+        say(found["verdict"])
+        return found
+
+    judge = design_problem(job, job["design.refine"]) if job["design.refine"] > 1 else problem
+    stages = [Stage("gradient check", check)] + [
         Stage(f"step {k + 1}", lambda state, k=k: step(k, state), (f"step {k}",)) for k in range(job["design.steps"])
     ]
     stages += [
         Stage(f"random {k + 1}", lambda state, k=k: draw(k, state), (f"random {k}",)) for k in range(_random(job))
     ]
+    stages += [Stage("coarse", coarse)] if job["design.refine"] > 1 else []
     return stages + [Stage(f"unseen {s}", lambda state, s=s: unseen(s, state)) for s in _unseen(job)]
+
+
+def check_gradient(problem: ChainProblem, x, seed: int) -> dict:
+    """The slope of what is maximised along its own gradient at `x`, against central differences of three lengths of
+    the same packing, in the unit box."""
+    sample = problem.prepare(x, seed)
+    _, gradient = problem.value_and_grad(x, sample)
+    slope = float(np.linalg.norm(gradient))
+    along = np.asarray(gradient) / max(slope, 1e-300)
+    room = min(0.04, 0.99 * float(np.min(np.where(along == 0, np.inf, np.minimum(x, 1 - x) / np.abs(along)))))
+    lengths = [room, room / 2, room / 4]
+    found = [
+        (float(problem.value(x + h * along, sample)) - float(problem.value(x - h * along, sample))) / (2 * h)
+        for h in lengths
+    ]
+    off = min(abs(d / slope - 1.0) for d in found) if slope > 0 else math.inf
+    good = off <= sensitivity.TOLERANCE
+    verdict = f"gradient check: slope {slope:.5g}, central differences {', '.join(f'{d:.5g}' for d in found)}: " + (
+        f"agree to {100 * off:.2g} %" if good else "they DISAGREE; do not trust this descent"
+    )
+    return {"slope": slope, "lengths": lengths, "differences": found, "off": off, "verdict": verdict}
 
 
 def random_design(problem: ChainProblem, seeds: Sequence[int], entropy) -> tuple[np.ndarray, float]:
@@ -241,11 +276,16 @@ def designed(job: Job, problem: ChainProblem, state: Mapping) -> dict:
         "best": _averages([j["best"] for j in judged]),
     }
     if job.constraints:
-        both = {"start": metrics["start"], "best": metrics["best"]}
+        each = {name: _averages([j[name] for j in judged]) for name in values}
         metrics["constraints"] = {
-            name: {"low": low, "high": high, **{side: found.get(name, math.nan) for side, found in both.items()}}
+            name: {"low": low, "high": high, **{side: found.get(name, math.nan) for side, found in each.items()}}
             for name, (low, high) in job.constraints.items()
         }
+    metrics["gradient_check"] = {k: v for k, v in state["gradient check"].items() if k != "lengths"}
+    if "coarse" in state:
+        coarse = float(state["coarse"]["objective"])
+        metrics["on_the_grid_of_the_descent"] = coarse
+        metrics["refined_over_coarse_percent"] = 100 * (mean["best"][0] / coarse - 1)
     if "random" in values:
         random = _gain(values["random"], values["start"], sense)
         found = _shown(problem, state[f"random {_random(job)}"]["x"])
@@ -293,7 +333,9 @@ def _last(job: Job, state: Mapping) -> Mapping:
 
 def _random(job: Job) -> int:
     """How many random designs cost as much as the descent."""
-    return math.ceil(job["design.steps"] * GRADIENT_COST) if job["design.baseline"] == "random search" else 0
+    if job["design.baseline"] != "random search":
+        return 0
+    return math.ceil(job["design.steps"] * GRADIENT_COST * job["design.baseline_budget"])
 
 
 def _seeds(job: Job, key: str) -> list[int]:

@@ -216,6 +216,19 @@ KEYS: tuple[Key, ...] = (
         "what the descent is compared with, at as many solves",
         choices=("random search", "none"),
     ),
+    _number(
+        "design", "baseline_budget", 1.0, 0.1, 1000.0, "", 1.0, "solves of the random search over those of the descent"
+    ),
+    _number(
+        "design",
+        "refine",
+        1.0,
+        1.0,
+        4.0,
+        "",
+        1.0,
+        "voxels an edge on which results are judged, over those of the descent",
+    ),
 )
 
 MATERIAL_KEYS: tuple[Key, ...] = (

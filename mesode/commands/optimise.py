@@ -127,5 +127,9 @@ def _print_design(found: Mapping) -> None:
     if failed := metrics["failed_seeds"]["best"]:
         print(f"The result cannot be made or solved on {failed} of {metrics['unseen_seeds']} unseen packing seeds.")
     if "random_search" in metrics:
-        print(f"{'random search at as many solves':36}{metrics['random_search']['gain_percent']:10.2f} %")
+        times = found["solves"]["random_search"] / found["solves"]["in_values"]
+        label = "random search at as many solves" if times < 1.5 else f"random search at {times:.0f} times the solves"
+        print(f"{label:36}{metrics['random_search']['gain_percent']:10.2f} %")
+    if "on_the_grid_of_the_descent" in metrics:
+        print(f"{'refined grid over that of the descent':36}{metrics['refined_over_coarse_percent']:9.2f} %")
     print(f"{'run file':36}{found['run_file']}")

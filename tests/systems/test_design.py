@@ -67,7 +67,7 @@ def toy(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     bomb = []
     monkeypatch.setattr(process, "configure", lambda device: None)
-    monkeypatch.setattr(design_job, "_problem", lambda job, space, objective, held=(): Toy(space, bomb))
+    monkeypatch.setattr(design_job, "_problem", lambda job, space, objective, held=(), refine=1.0: Toy(space, bomb))
     (tmp_path / "job.toml").write_text(JOB)
     return bomb
 
@@ -78,15 +78,18 @@ def call(capsys, *arguments):
     return code, json.loads(captured.out), captured.err
 
 
-def test_a_design_stopped_and_resumed_ends_at_the_same_bits(toy, capsys):
+@pytest.mark.parametrize("samples", [1, 3, 5, 7, 9, 20, 31])
+def test_a_design_stopped_and_resumed_ends_at_the_same_bits(toy, capsys, samples):
+    """TERM while the gradient is checked, in each of the four steps, in the random search, and while it is judged."""
     code, whole, _ = call(capsys, "design", "job.toml", "--output", "whole.h5")
     assert code == 0
-    toy += [1, 0, 0, 0, 0]  # taken from the end: TERM while the third step is computed
+    toy += [1, *[0] * (samples - 1)]  # taken from the end
     code, stopped, _ = call(capsys, "design", "job.toml", "--output", "part.h5")
     assert code == 3 and "go on with --resume" in stopped["error"][0]
     assert not pathlib.Path("part.h5").exists()
     code, resumed, said = call(capsys, "design", "job.toml", "--output", "part.h5", "--resume")
-    assert code == 0 and "resumed after" in said and "step 2:" not in said
+    assert code == 0 and "resumed after" in said
+    assert ("step 2:" in said) == (samples < 5)
     assert whole | {"run_file": 0} == resumed | {"run_file": 0}
     one, other = (store.read(name) for name in ("whole.h5", "part.h5"))
     for name, rows in (one["history"] | one["history"].pop("unseen")).items():
@@ -105,6 +108,7 @@ def test_what_a_design_says(toy, capsys):
     assert metrics["gain_percent"] == pytest.approx(100 * (found["objective"] - found["start"]) / found["start"])
     assert metrics["gain_standard_error_percent"] < 1e-9 < metrics["start_standard_error"]  # common random numbers
     assert metrics["random_search"]["gain_percent"] > 0
+    assert metrics["gradient_check"]["off"] < 1e-3 and "gradient check" in said
     assert "step 4: energy_2C_Wh_L" in said
     history = store.read("mesode_design.h5")["history"]
     assert history["values"].shape == (4, 2) and np.all(np.diff(history["objective"]) > 0)
@@ -115,6 +119,9 @@ def test_the_bound_that_holds_is_named(toy, capsys):
     _, found, _ = call(capsys, "design", "job.toml", *settings)
     assert found["bounds"] == {"recipe.areal_loading_mg_cm2": "high"}
     assert "random_search" not in found["metrics"]
+    more = ["--set", "design.refine=1.5", "--set", "design.baseline=random search", "--set", "design.baseline_budget=3"]
+    _, found, _ = call(capsys, "design", "job.toml", *more)
+    assert found["solves"]["random_search"] == 60 and found["metrics"]["refined_over_coarse_percent"] == 0
     assert cli.main(["design", "job.toml", *settings, "--quiet"]) == 0
     assert "held by its high bound" in capsys.readouterr().out
 
