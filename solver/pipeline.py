@@ -132,7 +132,7 @@ def migrate(recipe: Recipe, methods: Methods) -> Solution:
         recipe.dried_porosity,
     )
     how = methods.drying
-    how = Drying(recipe.evaporation, recipe.solvent_density, how.diffusivity, how.cells, how.steps)
+    how = eqx.tree_at(lambda d: (d.evaporation, d.solvent_density), how, (recipe.evaporation, recipe.solvent_density))
     return dry_film(wet, how)
 
 

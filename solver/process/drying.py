@@ -6,6 +6,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from microstructure.checks import is_concrete, require
+from solver.numerics.real import real
 from solver.numerics.solution import Result, Solution
 
 
@@ -57,7 +58,9 @@ class Drying(eqx.Module):
     """How the film dries.
 
     **Arguments:** `evaporation`, mass flux of solvent, kg/m2/s; `solvent_density`, kg/m3; `diffusivity`, of the
-    dissolved binder in the solvent, m2/s; `cells`, `steps`, of the mesh and of time.
+    dissolved binder in the solvent, m2/s; `zones`, shape (k,), a schedule: the flux over `evaporation` while each of k
+    equal parts of the solvent leaves that shrinks the film; `cells`, `steps`, of the mesh and of time, `steps` a
+    multiple of k.
 
     **Source:** PVDF in NMP about 1e-10 m2/s, Font et al. 2018, doi 10.1016/j.jpowsour.2018.04.097; NMP 1028 kg/m3 at
     298 K; laboratory drying 0.5 to 2 g/m2/s.
@@ -66,6 +69,7 @@ class Drying(eqx.Module):
     evaporation: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-3)
     solvent_density: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1028.0)
     diffusivity: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-10)
+    zones: Float[Array, " k"] = eqx.field(converter=real, default=(1.0,))
     cells: int = eqx.field(static=True, default=64)
     steps: int = eqx.field(static=True, default=128)
 
@@ -73,6 +77,12 @@ class Drying(eqx.Module):
         require("evaporation", self.evaporation, 0.0, 1.0, unit="kg/m2/s")
         require("solvent_density", self.solvent_density, 1.0, 1e5, unit="kg/m3")
         require("diffusivity", self.diffusivity, 1e-16, 1e-4, unit="m2/s")
+        require("zones", self.zones, 1e-6, 1e6)
+        if self.zones.ndim != 1 or self.steps % self.zones.shape[0]:
+            raise ValueError(
+                f"Argument `steps` must be a multiple of the number of zones, but {self.steps} steps and zones of "
+                f"shape {self.zones.shape} were given."
+            )
 
 
 def wet_film(
@@ -95,6 +105,12 @@ def wet_film(
 def peclet(film: WetFilm, drying: Drying):
     """Evaporation velocity times wet thickness over diffusivity: how strongly binder migrates."""
     return drying.evaporation / drying.solvent_density * film.thickness / drying.diffusivity
+
+
+def shrinking_time(film: WetFilm, drying: Drying):
+    """How long the film takes to shrink, s; the pores empty afterwards."""
+    leaving = (film.thickness - film.dried) * drying.solvent_density
+    return leaving / drying.evaporation * jnp.mean(1.0 / drying.zones)
 
 
 def _bernoulli(z):
@@ -151,11 +167,11 @@ def dry_film(film: WetFilm, drying: Drying | None = None) -> Solution:
     faces = jnp.arange(1.0, count) * width
     zero = jnp.zeros((1,))
 
-    def rate(t):
+    def rate(t, flux):
         """Tridiagonal matrix A(t) of dm/dt = A m, as (lower, diagonal, upper)."""
         height = 1 - t
         liquid = height - solid
-        spread = diffusion * (liquid / height) ** 1.5 / (height * width)
+        spread = diffusion / flux * (liquid / height) ** 1.5 / (height * width)
         up, down = spread * _bernoulli(-faces / spread), spread * _bernoulli(faces / spread)
         up, down = up / (liquid * width), down / (liquid * width)
         leaving = jnp.concatenate([up, zero]) + jnp.concatenate([zero, down])
@@ -164,12 +180,13 @@ def dry_film(film: WetFilm, drying: Drying | None = None) -> Solution:
     stage = 1 - 2**-0.5  # SDIRK2: both stages implicit with the same share of the step
     shares = jnp.arange(float(drying.steps)) / drying.steps
 
-    def advance(mass, share):
+    def advance(mass, now):
+        share, flux = now
         dt = (1 - end) / drying.steps
         start = share * (1 - end)
 
         def implicit(value, t):
-            low, dia, up = rate(t)
+            low, dia, up = rate(t, flux)
             inside = _solve_tridiagonal(-stage * dt * low, 1 - stage * dt * dia, -stage * dt * up, value)
             return inside, (inside - value) / (stage * dt)
 
@@ -177,7 +194,8 @@ def dry_film(film: WetFilm, drying: Drying | None = None) -> Solution:
         after, _ = implicit(mass + (1 - stage) * dt * first, start + dt)
         return after, None
 
-    mass, _ = lax.scan(advance, jnp.ones((count,)), shares)
+    fluxes = jnp.repeat(drying.zones, drying.steps // drying.zones.shape[0])
+    mass, _ = lax.scan(advance, jnp.ones((count,)), (shares, fluxes))
     error = jnp.abs(jnp.mean(mass) - 1)
     result = Result.where(jnp.isfinite(error), Result.successful, Result.not_finite)
     profile = BinderProfile((jnp.arange(float(count)) + 0.5) * width, mass)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from solver.numerics.solution import Result
-from solver.process.drying import Drying, WetFilm, dry_film, peclet, wet_film
+from solver.process.drying import Drying, WetFilm, dry_film, peclet, shrinking_time, wet_film
 
 # Solids from 0.30 to 0.60, constant evaporation: N = 800 cells, 8000 steps of an independent code
 # (Peclet number, surface, bottom, share of the top tenth).
@@ -87,3 +87,17 @@ def test_exports_for_cuda():
 
     exported = jax.export.export(jax.jit(jax.value_and_grad(surface)), platforms=["cuda"])(jnp.asarray(1e-3))
     assert exported.platforms == ("cuda",)
+
+
+def test_a_schedule():
+    """Even zones change nothing; a flux that falls at the end leaves less binder at the surface, in a known time."""
+    film = WetFilm(1e-4, 0.5e-4, 0.3)
+    even, bent = (jax.jit(lambda zones: dry_film(film, Drying(3e-3, zones=zones)).value.mass) for _ in range(2))
+    plain = dry_film(film, Drying(3e-3)).value.mass
+    assert np.allclose(even(jnp.ones(8)), plain, rtol=1e-13)
+    falling = bent(jnp.linspace(1.75, 0.25, 8))
+    assert falling[-1] < 0.7 * plain[-1] and np.mean(falling) == pytest.approx(1.0, abs=1e-12)
+    seconds = float(shrinking_time(film, Drying(3e-3, zones=[2.0, 0.5])))
+    assert seconds == pytest.approx(0.5e-4 * 1028 / 3e-3 * 0.5 * (0.5 + 2.0), rel=1e-14)
+    with pytest.raises(ValueError, match="multiple of the number of zones"):
+        Drying(zones=jnp.ones(7))
