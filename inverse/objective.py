@@ -56,6 +56,26 @@ class ArealCapacity(eqx.Module):
         return theoretical_capacity(cell.positive) / mAh_cm2
 
 
+class Porosity(eqx.Module):
+    """Porosity of the positive electrode, nanopores of the binder included."""
+
+    sense: ClassVar[float] = 1.0
+
+    def __call__(self, cell: Cell, methods: Methods) -> Array:
+        """The figure of a cell."""
+        return cell.positive.porosity
+
+
+class TortuosityFactor(eqx.Module):
+    """Tortuosity factor of the pores of the positive electrode through its thickness."""
+
+    sense: ClassVar[float] = -1.0
+
+    def __call__(self, cell: Cell, methods: Methods) -> Array:
+        """The figure of a cell."""
+        return cell.positive.porosity / cell.positive.electrolyte_transport
+
+
 class CapacityRetention(eqx.Module):
     """Capacity at `c_rate` over that at the rate `slow`."""
 
@@ -125,6 +145,8 @@ Objective = (
     | Cost
     | Carbon
     | PulseResistance
+    | Porosity
+    | TortuosityFactor
 )
 
 

@@ -15,8 +15,10 @@ from inverse.objective import (
     Constraint,
     Cost,
     EnergyDensity,
+    Porosity,
     PulseResistance,
     SpecificEnergy,
+    TortuosityFactor,
 )
 from inverse.problem import Impossible
 from inverse.problems.energy_density import ChainProblem, Sample
@@ -68,6 +70,8 @@ def objective_of(job: Job, name: str):
         "cost_USD_kWh": Cost(tables.prices, slow),
         "carbon_kg_CO2e_kWh": Carbon(tables.emissions, slow),
         "pulse_resistance_ohm_cm2": PulseResistance(),
+        "porosity": Porosity(),
+        "tortuosity_factor_x": TortuosityFactor(),
     }[name]
 
 

@@ -64,6 +64,8 @@ OBJECTIVES = (
     "cost_USD_kWh",
     "carbon_kg_CO2e_kWh",
     "pulse_resistance_ohm_cm2",
+    "porosity",
+    "tortuosity_factor_x",
 )
 
 # Which keys of a distribution of sizes say what each kind is.
