@@ -126,7 +126,7 @@ def _both(cell: Cell) -> tuple[Electrode, Electrode]:
 
 
 def drawn(cell: Cell, c_rate, method: DFN) -> Discharge:
-    """The discharge of a full cell at a C-rate of its theoretical capacity, its energy NaN where it did not converge."""
+    """The discharge of a full cell at a C-rate of its theoretical capacity; its energy is NaN where it failed."""
     done = discharge(cell, c_rate * theoretical_capacity(cell.positive) / hour, method)
     energy = jnp.where(done.result == Result.successful, done.value.energy, jnp.nan)
     return eqx.tree_at(lambda d: d.energy, done.value, energy)

@@ -13,12 +13,12 @@ RATES = (0.5, 1.0, 4.0)
 
 def problem(c_rate: float, method=None) -> FigureProblem:
     """The most stack energy by mass at a C-rate, N/P held."""
-    plan = plan_of(chen2020())
+    plan, area = plan_of(chen2020()), 4 * mAh_cm2
     free = (
-        Variable("capacity", "C/m2", 0.5 * mAh_cm2, 12 * mAh_cm2, 4 * mAh_cm2, Leaf(lambda p: p.capacity), Logarithmic()),
+        Variable("capacity", "C/m2", 0.1 * area, 3 * area, area, Leaf(lambda p: p.capacity), Logarithmic()),
         Variable("porosity", "", 0.1, 0.7, 0.335, Leaf(lambda p: p.porosity)),
         Variable("negative_porosity", "", 0.1, 0.7, 0.3, Leaf(lambda p: p.negative_porosity)),
-    )  # fmt: skip
+    )
     figures = AtRate(c_rate) if method is None else AtRate(c_rate, method)
     return FigureProblem(Space(plan, free), figures, "energy_Wh_kg")
 
