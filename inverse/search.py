@@ -18,6 +18,7 @@ from microstructure.checks import require
 from .problem import FigureProblem, Impossible
 
 GRADIENT_COST = 3.0  # of an evaluation with derivatives, in evaluations without: what the cell takes at most
+FAILED = 1e3  # the loss of a design that cannot be solved; that of the start is 1 or -1
 FEASIBLE = 1e-6  # violation of a bound, as a share of it, that counts as held
 
 
@@ -143,6 +144,8 @@ class Climb(eqx.Module):
 
         def loss(x):
             found = at(x)
+            if not _whole(problem, found):  # so bad that every line search comes back from there
+                return FAILED, np.zeros_like(x)
             return -scale * found.figures[problem.objective], -scale * found.slopes[0]
 
         options = {"maxiter": self.steps, "ftol": self.tolerance}
@@ -168,11 +171,22 @@ def _held(problem, at) -> list[dict]:
                 rows.append(
                     {
                         "type": "ineq",
-                        "fun": lambda x, b=bound, s=side, v=level: s * (at(x).figures[b.figure] - v) / b.scale,
+                        "fun": lambda x, b=bound, s=side, v=level: _finite(s * (at(x).figures[b.figure] - v) / b.scale),
                         "jac": lambda x, k=k, b=bound, s=side: s * at(x).slopes[k + 1] / b.scale,
                     }
                 )
     return rows
+
+
+def _whole(problem, found) -> bool:
+    """Whether an evaluation has all that a search asks for."""
+    values = [found.figures[name] for name in problem.wanted]
+    return bool(np.all(np.isfinite(values)) and np.all(np.isfinite(found.slopes)))
+
+
+def _finite(room: float) -> float:
+    """The room to a bound, as far outside as it is large where it is not known."""
+    return room if np.isfinite(room) else -1.0
 
 
 def _require_useful(problem: FigureProblem, first: Evaluation) -> None:

@@ -45,6 +45,25 @@ class Leaf(eqx.Module):
         """The value of the leaf."""
         return self.where(recipe)
 
+    def write(self, recipe, value):
+        """The recipe with the leaf at `value`."""
+        return eqx.tree_at(self.where, recipe, value)
+
+
+class Entry(eqx.Module):
+    """A variable that is one entry of a profile: `where(recipe)` is a leaf of shape (k,), `index` the entry."""
+
+    where: Callable = eqx.field(static=True)
+    index: int = eqx.field(static=True)
+
+    def read(self, recipe) -> Array:
+        """The value of the entry."""
+        return self.where(recipe)[self.index]
+
+    def write(self, recipe, value):
+        """The recipe with the entry at `value`."""
+        return eqx.tree_at(self.where, recipe, self.where(recipe).at[self.index].set(value))
+
 
 class Fraction(eqx.Module):
     """A variable that is a mass fraction of a recipe: active material 0, carbon 1, binder 2.
@@ -63,7 +82,7 @@ class Variable(eqx.Module):
     """A free number of a recipe.
 
     **Arguments:** `name`; `unit`, of the numbers here, SI; `low`, `high`, bounds; `start`, between them; `place`, a
-    [`Leaf`][] or [`Fraction`][]; `transform`, [`Affine`][] or [`Logarithmic`][].
+    [`Leaf`][], [`Entry`][] or [`Fraction`][]; `transform`, [`Affine`][] or [`Logarithmic`][].
     """
 
     name: str = eqx.field(static=True)
@@ -71,7 +90,7 @@ class Variable(eqx.Module):
     low: Float[Array, ""] = eqx.field(converter=real)
     high: Float[Array, ""] = eqx.field(converter=real)
     start: Float[Array, ""] = eqx.field(converter=real)
-    place: Leaf | Fraction
+    place: Leaf | Entry | Fraction
     transform: Affine | Logarithmic = eqx.field(default_factory=Affine)
 
     def __check_init__(self):
@@ -99,6 +118,12 @@ class Variable(eqx.Module):
     def to_unit(self, value) -> Array:
         """Where in the unit interval a value lies."""
         return self.transform.unit(value, self.low, self.high)
+
+
+def profile(name: str, unit: str, low, high, start, where: Callable, entries: int, transform=None) -> list[Variable]:
+    """A [`Variable`][] for each entry of a profile of `entries`, named `name_1` and on, in the direction of x."""
+    kind = Affine() if transform is None else transform
+    return [Variable(f"{name}_{k + 1}", unit, low, high, start, Entry(where, k), kind) for k in range(entries)]
 
 
 class Space(eqx.Module):
@@ -136,7 +161,7 @@ class Space(eqx.Module):
                 indices.append(variable.place.index)
                 fractions.append(value)
             else:
-                recipe = eqx.tree_at(variable.place.where, recipe, value)
+                recipe = variable.place.write(recipe, value)
         return with_fractions(recipe, indices, fractions) if indices else recipe
 
     def values(self, x: Float[Array, " n"]) -> Float[Array, " n"]:

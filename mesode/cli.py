@@ -219,6 +219,9 @@ def _add_jobs(commands) -> None:
         "mesode design my_job.toml --resume",
     )
     _job_options(design, output="mesode_design.h5")
+    design.add_argument(
+        "--problem", metavar="NAME", help="a problem of the gallery instead of a job; `list` names them"
+    )
 
 
 def _image_options(sub) -> None:

@@ -1,12 +1,15 @@
 """An electrode design with a known answer: the ohmically limited reaction-zone electrode."""
 
+import math
+
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from inverse.problem import Problem
-from inverse.space import Space
+from inverse.challenge import Challenge, Known
+from inverse.problem import FigureProblem
+from inverse.search import Climb
+from inverse.space import Leaf, Logarithmic, Space, Variable
+from solver.numerics.real import real
 
 
 class ReactionZone(eqx.Module):
@@ -23,13 +26,13 @@ class ReactionZone(eqx.Module):
     gradients, a solid that conducts well.
     """
 
-    porosity: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    thickness: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    exponent: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.5)
-    conductivity: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
-    charge: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=2e9)
-    time: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=3600.0)
-    voltage: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=3.8)
+    porosity: Float[Array, ""] = eqx.field(converter=real, default=0.3)
+    thickness: Float[Array, ""] = eqx.field(converter=real, default=3e-4)
+    exponent: Float[Array, ""] = eqx.field(converter=real, default=1.5)
+    conductivity: Float[Array, ""] = eqx.field(converter=real, default=1.0)
+    charge: Float[Array, ""] = eqx.field(converter=real, default=2e9)
+    time: Float[Array, ""] = eqx.field(converter=real, default=3600.0)
+    voltage: Float[Array, ""] = eqx.field(converter=real, default=3.8)
 
     @property
     def mean_voltage(self) -> Array:
@@ -43,24 +46,41 @@ class ReactionZone(eqx.Module):
         return self.charge * (1 - self.porosity) * self.thickness * self.mean_voltage
 
 
-class ReactionZoneProblem(Problem):
-    """The largest energy per area of a [`ReactionZone`][], which is the base of `space`. It has no randomness."""
+def figures(zone: ReactionZone) -> dict[str, Array]:
+    """Energy per area and mean voltage."""
+    return {"energy_J_m2": zone.energy, "mean_voltage_V": zone.mean_voltage}
 
-    space: Space
 
-    def prepare(self, x: Float[Array, " n"], seed: int) -> None:
-        """Nothing to draw."""
+def problem(zone: ReactionZone | None = None) -> FigureProblem:
+    """The largest energy per area over porosity and thickness, from those of `zone`."""
+    zone = ReactionZone() if zone is None else zone
+    free = (
+        Variable("porosity", "", 0.1, 0.9, zone.porosity, Leaf(lambda z: z.porosity)),
+        Variable("thickness", "m", 1e-4, 1e-2, zone.thickness, Leaf(lambda z: z.thickness), Logarithmic()),
+    )
+    return FigureProblem(Space(zone, free), figures, "energy_J_m2")
 
-    def value(self, x: Float[Array, " n"], sample: None) -> Array:
-        """Energy per area, J/m2."""
-        return self.space(x).energy
 
-    @eqx.filter_jit
-    def value_and_grad(self, x: Float[Array, " n"], sample: None) -> tuple[Array, Float[Array, " n"]]:
-        """Energy per area and its derivative in the unit box."""
-        return jax.value_and_grad(self.value)(x, sample)
+def optimum(zone: ReactionZone) -> dict[str, float]:
+    """The optimum in closed form."""
+    b, kappa, charge, time, voltage = (
+        float(v) for v in (zone.exponent, zone.conductivity, zone.charge, zone.time, zone.voltage)
+    )
+    porosity = b / (1 + b)
+    thickness = math.sqrt(2 * kappa * porosity**b * voltage * time / (3 * charge * (1 - porosity)))
+    return {"porosity": porosity, "thickness": thickness, "mean_voltage_V": 2 * voltage / 3}
 
-    def measure(self, x: Float[Array, " n"], seed: int) -> dict[str, float]:
-        """Energy per area, J/m2, and mean voltage, V."""
-        zone = self.space(x)
-        return {"objective": float(zone.energy), "mean_voltage_V": float(zone.mean_voltage)}
+
+def challenge() -> Challenge:
+    """The question, with its answer."""
+    zone = ReactionZone()
+    return Challenge(
+        "reaction_zone",
+        "Which porosity and thickness give an electrode limited by its electrolyte the most energy per area in an "
+        "hour's discharge?",
+        problem(zone),
+        known=Known(
+            optimum(zone), 1e-6, "closed form, from the assumptions of Newman 1995, doi 10.1149/1.2043956"
+        ),
+        climb=Climb(steps=200, tolerance=1e-15),
+    )  # fmt: skip

@@ -55,6 +55,10 @@ def gradient(options) -> dict:
 
 def design(options) -> dict:
     """Follows the gradient from the recipe of the job, and judges start and result on unseen packing seeds."""
+    if options.problem:
+        from mesode.commands.gallery import gallery
+
+        return gallery(options)
     job, output = _job(options, "mesode_design.h5")
     if not job.variables:
         raise JobError(
