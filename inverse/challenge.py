@@ -35,8 +35,8 @@ class Challenge(eqx.Module):
     **Arguments:** `name`; `question`, one sentence; `problem`; `known`, its answer where there is one; `literature`, a
     sentence on what is published, where that is no number to be met; `uniform`, the same figures over a space of
     designs that do not change through the thickness; `finer`, the figures of the same space on a finer mesh with
-    tighter tolerances; `along`, the name of what the `variants` differ in, with its unit; `shown`, names of figures or
-    variables to draw along it; `climb`, how to search.
+    tighter tolerances; `along`, the name of what the `variants` differ in, with its unit; `at`, where the problem
+    itself lies there; `shown`, names of figures to draw along it; `climb`, how to search.
     """
 
     name: str = eqx.field(static=True)
@@ -47,14 +47,14 @@ class Challenge(eqx.Module):
     uniform: FigureProblem | None = None
     finer: FigureProblem | None = None
     along: str = eqx.field(static=True, default="")
+    at: float = eqx.field(static=True, default=math.nan)
     variants: tuple[Variant, ...] = ()
     shown: tuple[str, ...] = eqx.field(static=True, default=())
     climb: Climb = eqx.field(default_factory=Climb)
 
     def __check_init__(self):
-        for other in (self.finer,):
-            if other is not None and other.space.names != self.problem.space.names:
-                raise ValueError(f"The finer problem of `{self.name}` must have the variables of the problem.")
+        if self.finer is not None and self.finer.space.names != self.problem.space.names:
+            raise ValueError(f"The finer problem of `{self.name}` must have the variables of the problem.")
 
 
 def values_of(problem: FigureProblem, x) -> dict[str, float]:

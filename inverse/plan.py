@@ -50,6 +50,27 @@ class Plan(eqx.Module):
         return charged(eqx.tree_at(lambda c: (c.negative, c.positive), base, (negative, positive)))
 
 
+# Where the variables are, as one function each: two problems that differ in numbers only then share compiled code.
+def capacity_of(plan: Plan) -> Array:
+    """Where the capacity is."""
+    return plan.capacity
+
+
+def n_to_p_of(plan: Plan) -> Array:
+    """Where N/P is."""
+    return plan.n_to_p
+
+
+def porosity_of(plan: Plan) -> Array:
+    """Where the porosity of the positive is."""
+    return plan.porosity
+
+
+def negative_porosity_of(plan: Plan) -> Array:
+    """Where the porosity of the negative is."""
+    return plan.negative_porosity
+
+
 def plan_of(base: Cell) -> Plan:
     """A cell as a plan, from which designs start."""
     p, n = base.positive, base.negative

@@ -18,6 +18,7 @@ from inverse.search import FEASIBLE, DerivativeFree, Evaluation, Log, RandomSear
 from mesode import record
 from mesode.process import Stop, StopWatch
 from microstructure import store
+from microstructure.units import mAh_cm2, um
 
 NAMES = (
     "reaction_zone", "linear_porous_electrode", "graded_electrode", "graded_fixed_mass", "graded_cell",
@@ -25,7 +26,7 @@ NAMES = (
 )  # fmt: skip
 METHODS = ("Nelder-Mead", "Powell", "COBYQA", "differential evolution")
 SECONDS = 1.0  # between savings of a baseline
-SHOWN = {"m": (1e6, "um"), "C/m2": (1 / 36.0, "mAh_cm2")}  # units that a variable is told in
+SHOWN = {"m": (1 / um, "um"), "C/m2": (1 / mAh_cm2, "mAh_cm2")}  # units that a variable is told in
 
 
 def named(name: str) -> Challenge:
@@ -138,7 +139,7 @@ def solve(challenge: Challenge, saved: Checkpoint, seed: int, say: Callable[[str
         "sense": problem.sense,
         "check": check,
         "variables": _variables(problem, climb.evaluations[0].x, best.x),
-        "at_bounds": problem.space.at_bounds(best.x),
+        "at_bounds": _at_bounds(problem, best.x),
         "figures": {"start": climb.evaluations[0].figures, "best": best.figures},
         "held": {b.figure: {"low": float(b.low), "high": float(b.high)} for b in problem.bounds},
     }
@@ -236,6 +237,11 @@ def _finer(challenge: Challenge, saved: Checkpoint, best: Evaluation, uniform: L
 def _variants(challenge: Challenge, saved: Checkpoint, best: Evaluation, say) -> dict:
     """The same question along its axis, each climb begun at the nearest condition solved before."""
     problem, rows = challenge.problem, {}
+    if challenge.variants:
+        own = _variables(problem, best.x, best.x)
+        rows[f"{challenge.at:g}"] = {"at": challenge.at, "figures": best.figures} | {
+            "variables": {name: row["best"] for name, row in own.items()}
+        }
     for variant in sorted(challenge.variants, key=lambda v: v.at):
         log = saved.log(f"variant {variant.at:g}", variant.problem)
         same = variant.problem.space.names == problem.space.names
@@ -266,7 +272,7 @@ def _known(challenge: Challenge, best: Evaluation) -> dict:
 def told(variable) -> tuple[str, float]:
     """The name of a variable with the unit in which it is told, and what turns SI into it."""
     factor, suffix = SHOWN.get(variable.unit, (1.0, variable.unit))
-    return f"{variable.name}_{suffix}" if suffix else variable.name, factor
+    return f"{variable.name}_{suffix.replace('/', '_')}" if suffix else variable.name, factor
 
 
 def _variables(problem: FigureProblem, start, best) -> dict:
@@ -278,6 +284,12 @@ def _variables(problem: FigureProblem, start, best) -> dict:
         low, high = float(v.low) * factor, float(v.high) * factor
         rows[name] = {"start": ends[0][v.name] * factor, "best": ends[1][v.name] * factor, "low": low, "high": high}
     return rows
+
+
+def _at_bounds(problem: FigureProblem, x) -> dict[str, str]:
+    """The variables that lie at a bound, by the names they are told by."""
+    sides = problem.space.at_bounds(x)
+    return {told(v)[0]: sides[v.name] for v in problem.space.variables if v.name in sides}
 
 
 def _line(problem: FigureProblem, evaluation: Evaluation, most: int = 4) -> str:

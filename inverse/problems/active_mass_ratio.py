@@ -1,7 +1,7 @@
 """The ratio of the active masses of the electrodes in cells designed for different rates."""
 
 from inverse.challenge import Challenge, Variant
-from inverse.plan import FINE, AtRate, plan_of
+from inverse.plan import FINE, AtRate, capacity_of, n_to_p_of, negative_porosity_of, plan_of, porosity_of
 from inverse.problem import Bound, FigureProblem
 from inverse.search import Climb
 from inverse.space import Leaf, Logarithmic, Space, Variable
@@ -16,10 +16,10 @@ def problem(c_rate: float, method=None) -> FigureProblem:
     """The most stack energy by mass at a C-rate over both loadings and porosities, the negative never overfilled."""
     area = 4 * mAh_cm2
     free = (
-        Variable("capacity", "C/m2", 0.2 * area, 2.5 * area, area, Leaf(lambda p: p.capacity), Logarithmic()),
-        Variable("n_to_p", "", 0.8, 1.6, 1.2, Leaf(lambda p: p.n_to_p), Logarithmic()),
-        Variable("porosity", "", 0.1, 0.7, 0.335, Leaf(lambda p: p.porosity)),
-        Variable("negative_porosity", "", 0.1, 0.7, 0.3, Leaf(lambda p: p.negative_porosity)),
+        Variable("capacity", "C/m2", 0.2 * area, 2.5 * area, area, Leaf(capacity_of), Logarithmic()),
+        Variable("n_to_p", "", 0.8, 1.6, 1.2, Leaf(n_to_p_of), Logarithmic()),
+        Variable("porosity", "", 0.1, 0.7, 0.335, Leaf(porosity_of)),
+        Variable("negative_porosity", "", 0.1, 0.7, 0.3, Leaf(negative_porosity_of)),
     )
     figures = AtRate(c_rate) if method is None else AtRate(c_rate, method)
     held = (Bound("negative_filling", high=FULLEST),)
@@ -36,6 +36,7 @@ def challenge() -> Challenge:
         "the rate.",
         finer=problem(1.0, FINE),
         along="C-rate",
+        at=1.0,
         variants=tuple(Variant(rate, problem(rate)) for rate in RATES),
         shown=("active_mass_ratio", "positive_thickness_um", "energy_Wh_kg"),
         climb=Climb(steps=40, tolerance=1e-7),

@@ -6,7 +6,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from inverse.challenge import Challenge, Variant
-from inverse.plan import COARSE, FINE, Plan, described, drawn, plan_of
+from inverse.plan import (
+    COARSE,
+    FINE,
+    Plan,
+    capacity_of,
+    described,
+    drawn,
+    n_to_p_of,
+    negative_porosity_of,
+    plan_of,
+    porosity_of,
+)
 from inverse.problem import Bound, FigureProblem
 from inverse.search import Climb
 from inverse.space import Leaf, Logarithmic, Space, Variable, profile
@@ -51,10 +62,10 @@ def problem(retention: float, method=None, slabs: int = SLABS) -> FigureProblem:
     Over loading, N/P, and the porosities of the slabs of both electrodes; with no slabs, one porosity of each.
     """
     area, plan = 4 * mAh_cm2, plan_of(chen2020())
-    sides = (("porosity", lambda p: p.porosity), ("negative_porosity", lambda p: p.negative_porosity))
+    sides = (("porosity", porosity_of), ("negative_porosity", negative_porosity_of))
     free = [
-        Variable("capacity", "C/m2", 0.25 * area, 2.5 * area, area, Leaf(lambda p: p.capacity), Logarithmic()),
-        Variable("n_to_p", "", 0.95, 1.6, 1.2, Leaf(lambda p: p.n_to_p), Logarithmic()),
+        Variable("capacity", "C/m2", 0.25 * area, 2.5 * area, area, Leaf(capacity_of), Logarithmic()),
+        Variable("n_to_p", "", 0.95, 1.6, 1.2, Leaf(n_to_p_of), Logarithmic()),
     ]
     for name, where in sides:
         if slabs:
@@ -76,6 +87,7 @@ def challenge() -> Challenge:
         uniform=problem(0.8, slabs=0),
         finer=problem(0.8, FINE),
         along="capacity retention at 2C",
+        at=0.8,
         variants=tuple(Variant(share, problem(share)) for share in RETENTIONS),
         shown=("cost_USD_kWh", "areal_capacity_mAh_cm2", "positive_porosity"),
         climb=Climb(steps=60, tolerance=1e-7),

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from inverse.challenge import Challenge, Variant
-from inverse.plan import FINE, AtRate, plan_of
+from inverse.plan import FINE, AtRate, plan_of, porosity_of
 from inverse.problem import FigureProblem
 from inverse.search import Climb
 from inverse.space import Leaf, Space, Variable, profile
@@ -23,10 +23,10 @@ def problem(c_rate: float, method=None, slabs: int = SLABS) -> FigureProblem:
     """
     plan = eqx.tree_at(lambda p: p.capacity, plan_of(chen2020()), jnp.asarray(LOADING))
     if slabs:
-        plan = eqx.tree_at(lambda p: p.porosity, plan, jnp.full(slabs, 0.3))
-        free = profile("porosity", "", 0.1, 0.7, 0.3, lambda p: p.porosity, slabs)
+        plan = eqx.tree_at(porosity_of, plan, jnp.full(slabs, 0.3))
+        free = profile("porosity", "", 0.1, 0.7, 0.3, porosity_of, slabs)
     else:
-        free = [Variable("porosity", "", 0.1, 0.7, 0.3, Leaf(lambda p: p.porosity))]
+        free = [Variable("porosity", "", 0.1, 0.7, 0.3, Leaf(porosity_of))]
     figures = AtRate(c_rate) if method is None else AtRate(c_rate, method)
     return FigureProblem(Space(plan, free), figures, "energy_Wh_L")
 
@@ -42,6 +42,7 @@ def challenge() -> Challenge:
         uniform=problem(2.0, slabs=0),
         finer=problem(2.0, FINE),
         along="C-rate",
+        at=2.0,
         variants=tuple(Variant(rate, problem(rate)) for rate in RATES),
         shown=("positive_porosity", "energy_Wh_L"),
         climb=Climb(steps=60, tolerance=1e-8),

@@ -97,6 +97,11 @@ def layered(electrode: LinearElectrode) -> Array:
     return power(jnp.concatenate([none, lax.stop_gradient(inner), jnp.ones(1)]))  # variational: inner ones do not count
 
 
+def porosity_of(electrode: LinearElectrode) -> Array:
+    """Where the porosity is."""
+    return electrode.porosity
+
+
 def figures(electrode: LinearElectrode) -> dict[str, Array]:
     """Resistance, and the share of solid in the volume."""
     resistance = closed_form(electrode) if electrode.porosity.ndim == 0 else layered(electrode)
@@ -107,7 +112,7 @@ def figures(electrode: LinearElectrode) -> dict[str, Array]:
 def even_problem(electrode: LinearElectrode | None = None) -> FigureProblem:
     """The least resistance over one porosity."""
     electrode = LinearElectrode() if electrode is None else electrode
-    free = Variable("porosity", "", 0.05, 0.9, electrode.porosity, Leaf(lambda e: e.porosity))
+    free = Variable("porosity", "", 0.05, 0.9, electrode.porosity, Leaf(porosity_of))
     return FigureProblem(Space(electrode, (free,)), figures, "resistance_ohm_cm2", sense=-1.0)
 
 

@@ -1,7 +1,7 @@
 """Thickness and porosity of the electrodes for the most energy, against the C-rate at which it is wanted."""
 
 from inverse.challenge import Challenge, Variant
-from inverse.plan import FINE, AtRate, plan_of
+from inverse.plan import FINE, AtRate, capacity_of, negative_porosity_of, plan_of, porosity_of
 from inverse.problem import FigureProblem
 from inverse.search import Climb
 from inverse.space import Leaf, Logarithmic, Space, Variable
@@ -15,9 +15,9 @@ def problem(c_rate: float, method=None) -> FigureProblem:
     """The most stack energy by mass at a C-rate, N/P held."""
     plan, area = plan_of(chen2020()), 4 * mAh_cm2
     free = (
-        Variable("capacity", "C/m2", 0.1 * area, 3 * area, area, Leaf(lambda p: p.capacity), Logarithmic()),
-        Variable("porosity", "", 0.1, 0.7, 0.335, Leaf(lambda p: p.porosity)),
-        Variable("negative_porosity", "", 0.1, 0.7, 0.3, Leaf(lambda p: p.negative_porosity)),
+        Variable("capacity", "C/m2", 0.1 * area, 3 * area, area, Leaf(capacity_of), Logarithmic()),
+        Variable("porosity", "", 0.1, 0.7, 0.335, Leaf(porosity_of)),
+        Variable("negative_porosity", "", 0.1, 0.7, 0.3, Leaf(negative_porosity_of)),
     )
     figures = AtRate(c_rate) if method is None else AtRate(c_rate, method)
     return FigureProblem(Space(plan, free), figures, "energy_Wh_kg")
@@ -32,6 +32,7 @@ def challenge() -> Challenge:
         literature="Newman 1995, doi 10.1149/1.2043956: the faster the discharge, the thinner and the more porous.",
         finer=problem(2.0, FINE),
         along="C-rate",
+        at=2.0,
         variants=tuple(Variant(rate, problem(rate)) for rate in RATES),
         shown=("positive_thickness_um", "positive_porosity", "negative_porosity", "energy_Wh_kg"),
         climb=Climb(steps=40, tolerance=1e-7),

@@ -80,7 +80,7 @@ def gain_percent(found: dict, than: float, which: str = "best") -> float:
 def _print(found: dict, out: dict) -> None:
     name, metrics = found["objective"], out["metrics"]
     for variable, row in found["variables"].items():
-        side = next((s for n, s in found["at_bounds"].items() if variable.startswith(n)), "")
+        side = found["at_bounds"].get(variable, "")
         print(f"{variable:34}{row['start']:12.6g} -> {row['best']:12.6g}{f'   at its {side} bound' if side else ''}")
     for figure, value in found["figures"]["best"].items():
         print(f"{figure:34}{found['figures']['start'][figure]:12.6g} -> {value:12.6g}")
