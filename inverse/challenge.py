@@ -36,7 +36,8 @@ class Challenge(eqx.Module):
     sentence on what is published, where that is no number to be met; `uniform`, the same figures over a space of
     designs that do not change through the thickness; `finer`, the figures of the same space on a finer mesh with
     tighter tolerances; `along`, the name of what the `variants` differ in, with its unit; `at`, where the problem
-    itself lies there; `shown`, names of figures to draw along it; `climb`, how to search.
+    itself lies there; `shown`, names of figures to draw along it; `climb`, how to search; `others`, methods without derivatives to compare it with;
+    `more_random`, solves of the random search over its own.
     """
 
     name: str = eqx.field(static=True)
@@ -51,6 +52,10 @@ class Challenge(eqx.Module):
     variants: tuple[Variant, ...] = ()
     shown: tuple[str, ...] = eqx.field(static=True, default=())
     climb: Climb = eqx.field(default_factory=Climb)
+    others: tuple[str, ...] = eqx.field(
+        static=True, default=("Nelder-Mead", "Powell", "COBYQA", "differential evolution")
+    )
+    more_random: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
         if self.finer is not None and self.finer.space.names != self.problem.space.names:

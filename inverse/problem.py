@@ -101,6 +101,10 @@ class FigureProblem(Problem):
         """The objective, to be maximised, and its derivative in `x`."""
         return jax.value_and_grad(self.value)(x, sample)
 
+    def held(self, x: Float[Array, " n"]) -> "FigureProblem":
+        """The problem whose derivatives are those of its values near `x`: this one, in which nothing is drawn."""
+        return self
+
     @eqx.filter_jit
     def look(self, x: Float[Array, " n"]) -> dict[str, Array]:
         """All figures at `x`."""

@@ -23,8 +23,8 @@ from microstructure.units import mAh_cm2, um
 NAMES = (
     "reaction_zone", "linear_porous_electrode", "graded_electrode", "graded_fixed_mass", "graded_cell",
     "thickness_and_porosity", "active_mass_ratio", "fast_charge", "cheapest_at_rate",
+    "full_chain",
 )  # fmt: skip
-METHODS = ("Nelder-Mead", "Powell", "COBYQA", "differential evolution")
 SECONDS = 1.0  # between savings of a baseline
 SHOWN = {"m": (1 / um, "um"), "C/m2": (1 / mAh_cm2, "mAh_cm2")}  # units that a variable is told in
 
@@ -150,6 +150,7 @@ def solve(challenge: Challenge, saved: Checkpoint, seed: int, say: Callable[[str
     if uniform is not None:
         found["figures"]["best uniform"] = uniform.best.figures
     found["figures"] |= _finer(challenge, saved, best, uniform, say)
+    found["figures"]["random search"] = saved.logs["random search"].best.figures
     found["variants"] = _variants(challenge, saved, best, say)
     found["history"] = {name: packed(log.evaluations) for name, log in saved.logs.items()}
     return found
@@ -157,7 +158,7 @@ def solve(challenge: Challenge, saved: Checkpoint, seed: int, say: Callable[[str
 
 def _checked(problem: FigureProblem, saved: Checkpoint, seed: int, say) -> dict:
     """The gradient check as numbers by figure; it refuses a search that would follow wrong derivatives."""
-    found = gradient_check(saved.log("check", problem), seed=seed)
+    found = gradient_check(saved.log("check", problem.held(problem.space.start)), seed=seed)
     for name, row in found.items():
         say(f"gradient check of {name}: {row.verdict}")
     if refused := [name for name, row in found.items() if not row.trusted]:
@@ -194,9 +195,10 @@ def baselines(challenge: Challenge, saved: Checkpoint, climb: Log, seed: int, sa
         uniform = saved.log("uniform", challenge.uniform)
         challenge.climb(uniform)
         rows["best uniform"] = _row(uniform, top)
-    searches = {"random search": RandomSearch(seed)} | {name: DerivativeFree(name, seed) for name in METHODS}
+    searches = {"random search": RandomSearch(seed)} | {name: DerivativeFree(name, seed) for name in challenge.others}
     for name, search in searches.items():
-        log = saved.log(name, problem, budget, careful=False)
+        share = challenge.more_random if name == "random search" else 1.0
+        log = saved.log(name, problem, share * budget, careful=False)
         search(log)
         rows[name] = _row(log, top)
     for name, row in rows.items():
@@ -226,6 +228,7 @@ def _finer(challenge: Challenge, saved: Checkpoint, best: Evaluation, uniform: L
     rows = {
         "start, finer": log.evaluate(np.asarray(challenge.problem.space.start), derivatives=False).figures,
         "best, finer": log.evaluate(best.x, derivatives=False).figures,
+        "random search, finer": log.evaluate(saved.logs["random search"].best.x, derivatives=False).figures,
     }
     if uniform is not None:
         both = eqx.tree_at(lambda p: p.figures, challenge.uniform, challenge.finer.figures)

@@ -89,6 +89,11 @@ class ChainProblem(Problem):
         """The figure of a recipe near the one of the sample."""
         return self.objective(*self._cell(recipe, sample)[:2])
 
+    def figures(self, x: Float[Array, " n"], sample: Sample, named: dict[str, Objective]) -> dict[str, Array]:
+        """Figures by name at `x`, the sample held."""
+        cell, methods, _ = self._cell(self.space(x), sample)
+        return {name: figure(cell, methods) for name, figure in named.items()}
+
     def _cell(self, recipe: Recipe, sample: Sample):
         """The cell, the methods with the slurry of the recipe, and the electrode."""
         found = self._properties(recipe, sample)

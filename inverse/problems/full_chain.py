@@ -1,0 +1,61 @@
+"""From recipe and calendering to the energy of the stack at 2C, the cost held: the chain of particles and voxels."""
+
+import math
+
+from inverse.challenge import Challenge
+from inverse.objective import Cost, EnergyDensity, Porosity, TortuosityFactor
+from inverse.problem import Bound
+from inverse.problems.chain_figures import ChainFigures
+from inverse.problems.energy_density import ChainProblem
+from inverse.search import Climb
+from inverse.space import Fraction, Leaf, Logarithmic, Space, Variable
+from microstructure.recipe import Recipe
+from microstructure.sizes import LogNormal
+from microstructure.units import um
+
+PARTICLES, SHAPE, FINER_SHAPE = 240, (32, 24, 24), (48, 36, 36)
+SEEDS, UNSEEN = (0,), tuple(range(1_000_000, 1_000_008))
+MOST = 85.0  # USD/kWh
+COMPOSITION, DENSITIES = [0.96, 0.02, 0.02], [4750.0, 1900.0, 1780.0]  # active material, carbon, binder; kg/m3
+
+
+def space() -> Space:
+    """What an electrode maker can turn."""
+    recipe = Recipe(LogNormal(3e-6, math.exp(0.2)), COMPOSITION, DENSITIES, areal_loading=0.14, gap=44e-6)
+    log = Logarithmic()
+    return Space(
+        recipe,
+        (
+            Variable("gap", "m", 36 * um, 62 * um, 44 * um, Leaf(lambda r: r.gap), log),
+            Variable("loading", "kg/m2", 0.10, 0.20, 0.14, Leaf(lambda r: r.areal_loading), log),
+            Variable("radius", "m", 2.5 * um, 3.6 * um, 3 * um, Leaf(lambda r: r.size.median), log),
+            Variable("carbon", "", 0.01, 0.04, 0.02, Fraction(1)),
+            Variable("binder", "", 0.01, 0.04, 0.02, Fraction(2)),
+            Variable("salt", "mol/m3", 600.0, 2000.0, 1000.0, Leaf(lambda r: r.salt), log),
+        ),
+    )
+
+
+def problem(shape=SHAPE, seeds=SEEDS, most: float = MOST) -> ChainFigures:
+    """The most energy by volume at 2C for at most so many USD/kWh."""
+    figures = {
+        "energy_2C_Wh_L": EnergyDensity(2.0),
+        "cost_USD_kWh": Cost(),
+        "porosity": Porosity(),
+        "tortuosity_factor_x": TortuosityFactor(),
+    }
+    chain = ChainProblem(space(), particles=PARTICLES, shape=shape)
+    return ChainFigures(chain, figures, "energy_2C_Wh_L", bounds=(Bound("cost_USD_kWh", high=most),), seeds=seeds)
+
+
+def challenge() -> Challenge:
+    """The question, judged on a finer grid with eight packings that the search has not seen."""
+    return Challenge(
+        "full_chain",
+        "Which recipe and gap give the stack the most energy by volume at 2C, if a kWh may not cost more than 85 USD?",
+        problem(),
+        finer=problem(FINER_SHAPE, UNSEEN),
+        climb=Climb(steps=8, tolerance=1e-4),
+        others=("COBYQA",),
+        more_random=20.0,  # half of the box cannot be made, which costs nothing: ten times the solves
+    )
