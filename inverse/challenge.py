@@ -36,8 +36,8 @@ class Challenge(eqx.Module):
     sentence on what is published, where that is no number to be met; `uniform`, the same figures over a space of
     designs that do not change through the thickness; `finer`, the figures of the same space on a finer mesh with
     tighter tolerances; `along`, the name of what the `variants` differ in, with its unit; `at`, where the problem
-    itself lies there; `shown`, names of figures to draw along it; `climb`, how to search; `others`, methods without derivatives to compare it with;
-    `more_random`, solves of the random search over its own.
+    itself lies there; `shown`, names of figures to draw along it; `climb`, how to search; `others`, methods without
+    derivatives to compare it with; `more_random`, solves of the random search over its own.
     """
 
     name: str = eqx.field(static=True)
