@@ -78,11 +78,23 @@ class Fraction(eqx.Module):
         return recipe.mass_fractions[self.index]
 
 
+class PressedPorosity(eqx.Module):
+    """A variable that is the porosity at the gap; the gap follows from it, so that it comes after the loading."""
+
+    def read(self, recipe) -> Array:
+        """The porosity."""
+        return 1.0 - jnp.sum(recipe.solid_thickness) / recipe.gap
+
+    def write(self, recipe, value):
+        """The recipe with the gap that gives a porosity."""
+        return eqx.tree_at(lambda r: r.gap, recipe, jnp.sum(recipe.solid_thickness) / (1.0 - value))
+
+
 class Variable(eqx.Module):
     """A free number of a recipe.
 
     **Arguments:** `name`; `unit`, of the numbers here, SI; `low`, `high`, bounds; `start`, between them; `place`, a
-    [`Leaf`][], [`Entry`][] or [`Fraction`][]; `transform`, [`Affine`][] or [`Logarithmic`][].
+    [`Leaf`][], [`Entry`][], [`Fraction`][] or [`PressedPorosity`][]; `transform`, [`Affine`][] or [`Logarithmic`][].
     """
 
     name: str = eqx.field(static=True)
@@ -90,7 +102,7 @@ class Variable(eqx.Module):
     low: Float[Array, ""] = eqx.field(converter=real)
     high: Float[Array, ""] = eqx.field(converter=real)
     start: Float[Array, ""] = eqx.field(converter=real)
-    place: Leaf | Entry | Fraction
+    place: Leaf | Entry | Fraction | PressedPorosity
     transform: Affine | Logarithmic = eqx.field(default_factory=Affine)
 
     def __check_init__(self):
@@ -154,15 +166,14 @@ class Space(eqx.Module):
         return self.insert(self.values(x))
 
     def insert(self, values: Float[Array, " n"]):
-        """The recipe with the given values of the variables, in SI units."""
-        recipe, indices, fractions = self.base, [], []
-        for variable, value in zip(self.variables, values, strict=True):
-            if isinstance(variable.place, Fraction):
-                indices.append(variable.place.index)
-                fractions.append(value)
-            else:
+        """The recipe with the given values of the variables, in SI units: mass fractions first, the others in order."""
+        pairs = list(zip(self.variables, values, strict=True))
+        parts = [(v.place.index, value) for v, value in pairs if isinstance(v.place, Fraction)]
+        recipe = with_fractions(self.base, *zip(*parts, strict=True)) if parts else self.base
+        for variable, value in pairs:
+            if not isinstance(variable.place, Fraction):
                 recipe = variable.place.write(recipe, value)
-        return with_fractions(recipe, indices, fractions) if indices else recipe
+        return recipe
 
     def values(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
         """The values of the variables at `x`, in SI units."""
