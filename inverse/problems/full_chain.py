@@ -26,7 +26,7 @@ def space() -> Space:
     return Space(
         recipe,
         (
-            Variable("loading", "kg/m2", 0.10, 0.185, 0.14, Leaf(lambda r: r.areal_loading), log),
+            Variable("loading", "kg/m2", 0.10, 0.18, 0.14, Leaf(lambda r: r.areal_loading), log),
             Variable("radius", "m", 2.5 * um, 3.3 * um, 3 * um, Leaf(lambda r: r.size.median), log),
             Variable("carbon", "", 0.01, 0.04, 0.02, Fraction(1)),
             Variable("binder", "", 0.01, 0.04, 0.02, Fraction(2)),
@@ -52,7 +52,7 @@ def challenge() -> Challenge:
     """The question, judged on a finer grid with eight packings that the search has not seen."""
     return Challenge(
         "full_chain",
-        "Which recipe and porosity give the stack the most energy by volume at 2C, if a kWh may cost no more than 85 USD?",
+        "Which recipe and porosity give a stack the most energy by volume at 2C, if a kWh may cost 85 USD at most?",
         problem(),
         finer=problem(FINER_SHAPE, UNSEEN),
         climb=Climb(steps=8, tolerance=1e-4),
