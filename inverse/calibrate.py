@@ -1,0 +1,263 @@
+"""Calibration of a cell by measured constant-current runs: residuals of all curves, with exact derivatives.
+
+A model's run ends elsewhere than the measured one, so both are compared at the same share of the time each lasts, which
+at constant current is the same share of the charge, and the end time is a residual of its own. Nothing is extrapolated,
+and all of it is differentiable, the end by the implicit function theorem through the cut-off. The readings are averaged
+in groups, model and data alike, so that a curve has some twenty residuals whatever the number of its readings; their
+derivatives share one run and one sweep backwards.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from microstructure.checks import require
+from solver.cell.cell import Cell, open_circuit_voltage
+from solver.cell.method import DFN, Method
+from solver.cell.protocol import Discharge, discharge
+from solver.numerics.real import real
+from solver.numerics.solution import Result
+
+from .parameters import with_parameters
+from .space import Space
+
+
+class Errors(eqx.Module):
+    """Standard deviations of what is measured.
+
+    **Arguments:** `voltage_noise`, V, and `temperature_noise`, K, of each reading, independent; `voltage_model`, V, and
+    `temperature_model`, K, by which the best model is expected to be off, the same however many readings are averaged;
+    `end`, of the logarithm of the end time; `rest`, of the voltage at rest, V.
+    """
+
+    voltage_noise: Float[Array, ""] = eqx.field(converter=real, default=1e-3)
+    temperature_noise: Float[Array, ""] = eqx.field(converter=real, default=0.1)
+    voltage_model: Float[Array, ""] = eqx.field(converter=real, default=1e-2)
+    temperature_model: Float[Array, ""] = eqx.field(converter=real, default=0.5)
+    end: Float[Array, ""] = eqx.field(converter=real, default=3e-3)
+    rest: Float[Array, ""] = eqx.field(converter=real, default=5e-3)
+
+    def __check_init__(self):
+        for name in ("voltage_model", "temperature_model"):
+            require(name, getattr(self, name), 0.0)
+        for name in ("voltage_noise", "temperature_noise", "end", "rest"):
+            require(name, getattr(self, name), 1e-12)
+
+
+class Curve(eqx.Module):
+    """A measured discharge at constant current, from the charged cell at rest to its last reading; [`measured`][]
+    makes it.
+
+    **Arguments:** `current`, A, positive; `end_time`, s, and `end_voltage`, V, of the last reading; `ambient`, K, the
+    temperature before; `rest`, V, the voltage before, and `has_rest`, 1 or 0; `share`, (n,), of the end time, at which
+    `voltage`, V, and `temperature`, K, were read; `groups` and `warm_groups`, (k, n), the weights of the readings in
+    each mean; `counts` and `warm_counts`, (k,), readings in each, zero where there is no temperature.
+    """
+
+    current: Float[Array, ""]
+    end_time: Float[Array, ""]
+    end_voltage: Float[Array, ""]
+    ambient: Float[Array, ""]
+    rest: Float[Array, ""]
+    has_rest: Float[Array, ""]
+    share: Float[Array, " n"]
+    voltage: Float[Array, " n"]
+    temperature: Float[Array, " n"]
+    groups: Float[Array, "k n"]
+    warm_groups: Float[Array, "l n"]
+    counts: Float[Array, " k"]
+    warm_counts: Float[Array, " l"]
+
+
+def measured(
+    time, voltage, current: float, temperature=None, *, ambient=None, rest=None, means: int = 16, warm_means: int = 8
+) -> Curve:
+    """A [`Curve`][] of readings under a constant current.
+
+    **Arguments:** `time`, (n,), s since the current began to flow, rising; `voltage`, (n,), V; `current`, A, positive
+    on discharge; `temperature`, (n,), K; `ambient`, K, by default the first temperature, or 298.15; `rest`, the voltage
+    before, V; `means`, groups of readings, and `warm_means`, of temperatures.
+
+    **Raises:** `ValueError` for readings that are no such curve.
+    """
+    time, voltage = np.asarray(time, float), np.asarray(voltage, float)
+    temperature = None if temperature is None else np.asarray(temperature, float)
+    _check(time, voltage, current, temperature)
+    last = time[-1]
+    share = time / last
+    # Groups of equal length along the curve, in time and in voltage, so that its steep ends have some of their own.
+    along = share - np.minimum.accumulate(voltage) / max(float(np.ptp(voltage)), 1e-9)
+    warmth = np.full_like(time, 298.15 if ambient is None else ambient) if temperature is None else temperature
+    groups, counts = _groups(along, min(means, time.size))
+    warm, warm_counts = _groups(share, min(warm_means, time.size))
+    numbers = {
+        "current": current,
+        "end_time": last,
+        "end_voltage": voltage[-1],
+        "ambient": warmth[0] if ambient is None else ambient,
+        "rest": 0.0 if rest is None else rest,
+        "has_rest": float(rest is not None),
+        "share": share,
+        "voltage": voltage,
+        "temperature": warmth,
+        "groups": groups,
+        "warm_groups": warm,
+        "counts": counts,
+        "warm_counts": warm_counts * (temperature is not None),
+    }
+    return Curve(**{name: jnp.asarray(value, float) for name, value in numbers.items()})
+
+
+def _check(time, voltage, current, temperature) -> None:
+    require("current", current, 1e-9, unit="A", hint="It is positive on discharge.")
+    if time.ndim != 1 or time.size < 4 or voltage.shape != time.shape:
+        raise ValueError(
+            f"A curve needs at least four readings of time and voltage alike, but {time.shape} and {voltage.shape} "
+            "were given."
+        )
+    for name, values in (("time", time), ("voltage", voltage), ("temperature", temperature)):
+        if values is not None:
+            require(name, values)
+    if temperature is not None and temperature.shape != time.shape:
+        raise ValueError(f"`temperature` must have the shape {time.shape} of `time`, but has {temperature.shape}.")
+    back = np.flatnonzero(np.diff(time) <= 0)
+    if back.size:
+        k = int(back[0])
+        raise ValueError(f"`time` must rise, but {time[k + 1]:g} s follows {time[k]:g} s.")
+    require("time", time, 0.0, unit="s", hint="It is counted from when the current began to flow.")
+
+
+def _groups(along: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of means over readings that lie together, and how many each has; groups without any are left out."""
+    edges = np.linspace(along[0], along[-1], count + 1)
+    which = np.clip(np.searchsorted(edges, along, side="right") - 1, 0, count - 1)
+    member = (which[None, :] == np.arange(count)[:, None]).astype(float)
+    sizes = member.sum(axis=1)
+    return member / np.maximum(sizes, 1.0)[:, None], sizes
+
+
+class Calibration(eqx.Module):
+    """A cell, the space of its free parameters, and what was measured of it.
+
+    Residuals, model minus data, a curve after the other: means of the voltage, V; with a thermal model, means of the
+    temperature, K; logarithm of the end time over the measured one; voltage at rest before, V. What was not measured
+    has no weight.
+
+    **Arguments:** `space`, of [`parameter_space`][inverse.parameters.parameter_space]; `cell`, with the numbers that
+    are not free; `curves`; `errors`; `method`.
+    """
+
+    space: Space
+    cell: Cell
+    curves: tuple[Curve, ...] = eqx.field(converter=lambda curves: _padded(tuple(curves)))
+    errors: Errors = eqx.field(default_factory=Errors)
+    method: Method = eqx.field(default_factory=DFN)
+
+    def residual(self, x: Float[Array, " n"]) -> np.ndarray:
+        """All residuals at `x` of the unit box, (m,)."""
+        rows = [_valued(self.space, self.cell, self.method, curve, jnp.asarray(x)) for curve in self.curves]
+        return np.concatenate([np.asarray(row) for row in rows])
+
+    def linearise(self, x: Float[Array, " n"]) -> tuple[np.ndarray, np.ndarray]:
+        """All residuals at `x` of the unit box, (m,), and their derivatives, (m, n)."""
+        rows = [_linearised(self.space, self.cell, self.method, curve, jnp.asarray(x)) for curve in self.curves]
+        return tuple(np.concatenate([np.asarray(row[k]) for row in rows]) for k in range(2))
+
+    def jacobian(self, _, x: Float[Array, " n"]) -> tuple[np.ndarray, np.ndarray]:
+        """[`Calibration.linearise`][] as `LevenbergMarquardt` calls it; the function that it hands over is not used."""
+        return self.linearise(x)
+
+    def run(self, x: Float[Array, " n"], curve: Curve) -> Discharge:
+        """The model's run of a curve."""
+        return _run(self.space, self.cell, self.method, curve, jnp.asarray(x))[0]
+
+    @property
+    def deviations(self) -> np.ndarray:
+        """Standard deviations of the residuals, (m,), infinite for what was not measured."""
+        e, rows = self.errors, []
+        for curve in self.curves:
+            parts = [(curve.counts, e.voltage_noise, e.voltage_model)]
+            if self.cell.thermal is not None:
+                parts.append((curve.warm_counts, e.temperature_noise, e.temperature_model))
+            for counts, noise, model in parts:
+                counts, noise, model = np.asarray(counts), float(noise), float(model)
+                rows.append(np.where(counts > 0, np.sqrt(noise**2 / np.maximum(counts, 1) + model**2), np.inf))
+            rows.append([float(e.end), float(e.rest) if curve.has_rest > 0 else np.inf])
+        return np.concatenate(rows)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """One over the standard deviations, (m,)."""
+        return 1.0 / self.deviations
+
+    @property
+    def blocks(self) -> list[slice]:
+        """Residuals that follow each other along one curve: voltages, temperatures, the end, the rest."""
+        found, at = [], 0
+        for curve in self.curves:
+            warm = [curve.warm_counts.size] if self.cell.thermal is not None else []
+            for size in (curve.counts.size, *warm, 1, 1):
+                found.append(slice(at, at + size))
+                at += size
+        return found
+
+
+def _padded(curves: tuple[Curve, ...]) -> tuple[Curve, ...]:
+    """Curves of one shape, so that one compiled function serves all; what is added has no weight."""
+    if not curves:
+        raise ValueError("A calibration needs at least one curve, but none was given.")
+    length = max(c.share.size for c in curves)
+    rows = {name: max(getattr(c, name).size for c in curves) for name in ("counts", "warm_counts")}
+
+    def grown(c):
+        more = length - c.share.size
+        values = {name: jnp.pad(getattr(c, name), (0, more), mode="edge") for name in ("share", "voltage")}
+        values["temperature"] = jnp.pad(c.temperature, (0, more), mode="edge")
+        for name, groups in (("counts", "groups"), ("warm_counts", "warm_groups")):
+            below = rows[name] - getattr(c, name).size
+            values[name] = jnp.pad(getattr(c, name), (0, below))
+            values[groups] = jnp.pad(getattr(c, groups), ((0, below), (0, more)))
+        return dataclasses.replace(c, **values)
+
+    return tuple(grown(c) for c in curves)
+
+
+def _placed(space, cell, curve, x) -> Cell:
+    """The cell at `x`, to end at the last voltage measured, at the temperature before."""
+    cell = with_parameters(cell, space(x))
+    cell = eqx.tree_at(lambda c: (c.lower_cutoff, c.temperature), cell, (curve.end_voltage, curve.ambient))
+    return cell if cell.thermal is None else eqx.tree_at(lambda c: c.thermal.ambient, cell, curve.ambient)
+
+
+@eqx.filter_jit
+def _run(space, cell, method, curve, x):
+    cell = _placed(space, cell, curve, x)
+    solution = discharge(cell, curve.current / cell.area, method)
+    return solution.value, cell, solution.result == Result.successful
+
+
+def _residual(space, cell, method, curve, x) -> Array:
+    run, cell, good = _run(space, cell, method, curve, x)
+    at = curve.share * run.end_time
+    parts = [curve.groups @ (run.voltage_at(at) - curve.voltage)]
+    if cell.thermal is not None:
+        warmth = eqx.tree_at(lambda r: r.voltage, run, run.temperature)
+        parts.append(curve.warm_groups @ (warmth.voltage_at(at) - curve.temperature))
+    rest = open_circuit_voltage(cell) - curve.rest
+    parts.append(jnp.stack([jnp.log(run.end_time / curve.end_time), rest * curve.has_rest]))
+    return jnp.where(good, jnp.concatenate(parts), jnp.nan)
+
+
+_valued = eqx.filter_jit(_residual)
+
+
+@eqx.filter_jit
+def _linearised(space, cell, method, curve, x):
+    """All residuals of a curve and their derivatives: one run, and one sweep backwards with a lane for each."""
+    value, pull = jax.vjp(lambda u: _residual(space, cell, method, curve, u), x)
+    return value, jax.vmap(pull)(jnp.eye(value.size, dtype=value.dtype))[0]
