@@ -8,7 +8,6 @@ derivatives share one run and one sweep backwards.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -21,9 +20,12 @@ from solver.cell.cell import Cell, open_circuit_voltage
 from solver.cell.method import DFN, Method
 from solver.cell.protocol import Discharge, discharge
 from solver.numerics.real import real
-from solver.numerics.solution import Result
+from solver.numerics.solution import Result, Solution
 
+from .correlation import correlated
+from .fit import Estimate, Fitted, LevenbergMarquardt, estimate, fit
 from .parameters import with_parameters
+from .replay import Replay
 from .space import Space
 
 
@@ -50,16 +52,18 @@ class Errors(eqx.Module):
 
 
 class Curve(eqx.Module):
-    """A measured discharge at constant current, from the charged cell at rest to its last reading; [`measured`][]
-    makes it.
+    """A measured discharge at constant current, from the cell at rest to its last reading; [`measured`][] makes it.
 
-    **Arguments:** `current`, A, positive; `end_time`, s, and `end_voltage`, V, of the last reading; `ambient`, K, the
-    temperature before; `rest`, V, the voltage before, and `has_rest`, 1 or 0; `share`, (n,), of the end time, at which
-    `voltage`, V, and `temperature`, K, were read; `groups` and `warm_groups`, (k, n), the weights of the readings in
-    each mean; `counts` and `warm_counts`, (k,), readings in each, zero where there is no temperature.
+    **Arguments:** `current`, A, positive; `state_of_charge`, at the start; `end_time`, s, and `end_voltage`, V, of the
+    last reading; `longest`, s, after which the model's run is cut; `ambient`, K, the temperature before; `rest`, V, the
+    voltage before, and `has_rest`, 1 or 0; `share`, (n,), of the end time, at which `voltage`, V, and `temperature`, K,
+    were read; `groups` and `warm_groups`, (k, n), the weights of the readings in each mean; `counts` and `warm_counts`,
+    (k,), readings in each, zero where there is no temperature.
     """
 
     current: Float[Array, ""]
+    state_of_charge: Float[Array, ""]
+    longest: Float[Array, ""]
     end_time: Float[Array, ""]
     end_voltage: Float[Array, ""]
     ambient: Float[Array, ""]
@@ -79,6 +83,8 @@ def measured(
 ) -> Curve:
     """A [`Curve`][] of readings under a constant current.
 
+    The model's run is cut at twice the time that was measured.
+
     **Arguments:** `time`, (n,), s since the current began to flow, rising; `voltage`, (n,), V; `current`, A, positive
     on discharge; `temperature`, (n,), K; `ambient`, K, by default the first temperature, or 298.15; `rest`, the voltage
     before, V; `means`, groups of readings, and `warm_means`, of temperatures.
@@ -97,6 +103,8 @@ def measured(
     warm, warm_counts = _groups(share, min(warm_means, time.size))
     numbers = {
         "current": current,
+        "state_of_charge": 1.0,
+        "longest": 2.0 * last,
         "end_time": last,
         "end_voltage": voltage[-1],
         "ambient": warmth[0] if ambient is None else ambient,
@@ -142,7 +150,7 @@ def _groups(along: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Calibration(eqx.Module):
-    """A cell, the space of its free parameters, and what was measured of it.
+    """A cell, the space of its free parameters, and what was measured of it from the charged state.
 
     Residuals, model minus data, a curve after the other: means of the voltage, V; with a thermal model, means of the
     temperature, K; logarithm of the end time over the measured one; voltage at rest before, V. What was not measured
@@ -167,10 +175,6 @@ class Calibration(eqx.Module):
         """All residuals at `x` of the unit box, (m,), and their derivatives, (m, n)."""
         rows = [_linearised(self.space, self.cell, self.method, curve, jnp.asarray(x)) for curve in self.curves]
         return tuple(np.concatenate([np.asarray(row[k]) for row in rows]) for k in range(2))
-
-    def jacobian(self, _, x: Float[Array, " n"]) -> tuple[np.ndarray, np.ndarray]:
-        """[`Calibration.linearise`][] as `LevenbergMarquardt` calls it; the function that it hands over is not used."""
-        return self.linearise(x)
 
     def run(self, x: Float[Array, " n"], curve: Curve) -> Discharge:
         """The model's run of a curve."""
@@ -207,6 +211,33 @@ class Calibration(eqx.Module):
         return found
 
 
+def calibrate(
+    calibration: Calibration, steps: int = 40, tolerance: float = 1e-4, replay: Replay | None = None
+) -> Solution:
+    """The fit of all curves together: a `Solution` with [`Fitted`][inverse.fit.Fitted].
+
+    **Arguments:** `steps` and `tolerance`, of [`LevenbergMarquardt`][inverse.fit.LevenbergMarquardt]; `replay`, to
+    resume from.
+    """
+    replay = Replay(calibration.linearise) if replay is None else replay
+    method = LevenbergMarquardt(steps=steps, tolerance=tolerance, jacobian=replay)
+    return fit(lambda _: None, calibration.space, calibration.weights, method)
+
+
+def judged(calibration: Calibration, fitted: Fitted, confidence: float = 0.95) -> tuple[Estimate, float]:
+    """What the curves know of the parameters, residuals being as alike as they show; and how alike, from one to the
+    next.
+
+    Errors of the model are no noise: they do not average out over the points of a curve, and the intervals say so
+    ([`correlated`][inverse.correlation.correlated]).
+    """
+    residual, jacobian = fitted.weighted
+    covariance, degrees, rho = correlated(residual, calibration.blocks, jacobian)
+    deviations = calibration.deviations
+    deviations = np.where(np.isfinite(deviations), deviations, 0.0)
+    return estimate(fitted, covariance * np.outer(deviations, deviations), degrees, confidence), rho
+
+
 def _padded(curves: tuple[Curve, ...]) -> tuple[Curve, ...]:
     """Curves of one shape, so that one compiled function serves all; what is added has no weight."""
     if not curves:
@@ -237,7 +268,8 @@ def _placed(space, cell, curve, x) -> Cell:
 @eqx.filter_jit
 def _run(space, cell, method, curve, x):
     cell = _placed(space, cell, curve, x)
-    solution = discharge(cell, curve.current / cell.area, method)
+    start = {"state_of_charge": curve.state_of_charge, "duration": curve.longest}
+    solution = discharge(cell, curve.current / cell.area, method, **start)
     return solution.value, cell, solution.result == Result.successful
 
 
@@ -248,7 +280,7 @@ def _residual(space, cell, method, curve, x) -> Array:
     if cell.thermal is not None:
         warmth = eqx.tree_at(lambda r: r.voltage, run, run.temperature)
         parts.append(curve.warm_groups @ (warmth.voltage_at(at) - curve.temperature))
-    rest = open_circuit_voltage(cell) - curve.rest
+    rest = open_circuit_voltage(cell, curve.state_of_charge) - curve.rest
     parts.append(jnp.stack([jnp.log(run.end_time / curve.end_time), rest * curve.has_rest]))
     return jnp.where(good, jnp.concatenate(parts), jnp.nan)
 

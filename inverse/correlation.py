@@ -12,7 +12,7 @@ HIGHEST = 0.98  # correlation of one residual with the next
 
 def correlated(
     weighted: np.ndarray, blocks: Sequence[slice], jacobian: np.ndarray, least: float = 1.0
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float, float]:
     """The covariance of weighted residuals that go together along each block, and the degrees of freedom they leave.
 
     C_ij = s^2 rho^|i-j| within a block, zero between blocks. rho, the correlation of one residual with the next,
@@ -24,7 +24,7 @@ def correlated(
     **Arguments:** `weighted`, (m,), residuals over their expected deviations; `blocks` of residuals along a curve;
     `jacobian`, (m, n), of `weighted`; `least`. Where residual and derivatives are zero nothing was measured.
 
-    **Returns:** the covariance of the weighted residuals, (m, m), and the degrees of freedom.
+    **Returns:** the covariance of the weighted residuals, (m, m), the degrees of freedom, and rho.
 
     **Source:** effective number of observations: Bayley and Hammersley 1946, doi 10.2307/2983560; intervals by
     generalised least squares: Seber and Wild 1989, doi 10.1002/0471725315, chapter 6.
@@ -32,11 +32,11 @@ def correlated(
     require("least", least, 0.0)
     seen = np.any(jacobian != 0, axis=1) | (weighted != 0)
     rho = _lag_one(weighted, blocks, seen)
-    correlations = linalg.block_diag(*(_powers(rho, b.stop - b.start) for b in blocks))
+    correlations = linalg.block_diag(*(powers(rho, b.stop - b.start) for b in blocks))
     effective = sum(max(1.0, n * (1 - rho) / (1 + rho)) for n in (int(seen[b].sum()) for b in blocks) if n)
     degrees = max(1.0, effective - jacobian.shape[1])
     spread = float(np.mean(weighted[seen] ** 2)) * max(effective / degrees, 1.0)
-    return max(spread, least**2) * correlations, degrees
+    return max(spread, least**2) * correlations, degrees, rho
 
 
 def _lag_one(weighted, blocks, seen) -> float:
@@ -48,6 +48,7 @@ def _lag_one(weighted, blocks, seen) -> float:
     return float(np.clip(above / below, 0.0, HIGHEST)) if below > 0 else 0.0
 
 
-def _powers(rho: float, count: int) -> np.ndarray:
+def powers(rho: float, count: int) -> np.ndarray:
+    """The correlations rho^|i-j|, (count, count)."""
     index = np.arange(count)
     return rho ** np.abs(index[:, None] - index[None, :])
