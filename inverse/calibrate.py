@@ -28,6 +28,9 @@ from .parameters import with_parameters
 from .replay import Replay
 from .space import Space
 
+COST = 4.0  # of a run with all its derivatives, in runs without: measured
+LENGTH = 256  # readings: curves are filled up to a multiple of it
+
 
 class Errors(eqx.Module):
     """Standard deviations of what is measured.
@@ -166,19 +169,24 @@ class Calibration(eqx.Module):
     errors: Errors = eqx.field(default_factory=Errors)
     method: Method = eqx.field(default_factory=DFN)
 
+    def at(self, x: Float[Array, " n"]) -> Cell:
+        """The cell at `x` of the unit box."""
+        return _placed(self.space, self.cell, jnp.asarray(x))
+
     def residual(self, x: Float[Array, " n"]) -> np.ndarray:
-        """All residuals at `x` of the unit box, (m,)."""
-        rows = [_valued(self.space, self.cell, self.method, curve, jnp.asarray(x)) for curve in self.curves]
-        return np.concatenate([np.asarray(row) for row in rows])
+        """All residuals at `x`, (m,), without derivatives."""
+        return np.concatenate([np.asarray(_valued(self.at(x), self.method, curve)) for curve in self.curves])
 
     def linearise(self, x: Float[Array, " n"]) -> tuple[np.ndarray, np.ndarray]:
-        """All residuals at `x` of the unit box, (m,), and their derivatives, (m, n)."""
-        rows = [_linearised(self.space, self.cell, self.method, curve, jnp.asarray(x)) for curve in self.curves]
-        return tuple(np.concatenate([np.asarray(row[k]) for row in rows]) for k in range(2))
+        """All residuals at `x`, (m,), and their derivatives, (m, n)."""
+        cell, slopes = self.at(x), _slopes(self.space, self.cell, jnp.asarray(x))
+        rows = [_linearised(cell, self.method, curve) for curve in self.curves]
+        values = [np.asarray(value) for value, _, _ in rows]
+        return np.concatenate(values), np.concatenate([_chained(bars, slopes) for _, bars, _ in rows])
 
     def run(self, x: Float[Array, " n"], curve: Curve) -> Discharge:
-        """The model's run of a curve."""
-        return _run(self.space, self.cell, self.method, curve, jnp.asarray(x))[0]
+        """The model's run of a curve of `curves`, by the function that [`Calibration.linearise`][] has compiled."""
+        return _linearised(self.at(x), self.method, curve)[2]
 
     @property
     def deviations(self) -> np.ndarray:
@@ -239,10 +247,10 @@ def judged(calibration: Calibration, fitted: Fitted, confidence: float = 0.95) -
 
 
 def _padded(curves: tuple[Curve, ...]) -> tuple[Curve, ...]:
-    """Curves of one shape, so that one compiled function serves all; what is added has no weight."""
+    """Curves of one shape, so that one compiled function serves all, other data too; what is added has no weight."""
     if not curves:
         raise ValueError("A calibration needs at least one curve, but none was given.")
-    length = max(c.share.size for c in curves)
+    length = LENGTH * -(-max(c.share.size for c in curves) // LENGTH)
     rows = {name: max(getattr(c, name).size for c in curves) for name in ("counts", "warm_counts")}
 
     def grown(c):
@@ -258,23 +266,25 @@ def _padded(curves: tuple[Curve, ...]) -> tuple[Curve, ...]:
     return tuple(grown(c) for c in curves)
 
 
-def _placed(space, cell, curve, x) -> Cell:
-    """The cell at `x`, to end at the last voltage measured, at the temperature before."""
-    cell = with_parameters(cell, space(x))
-    cell = eqx.tree_at(lambda c: (c.lower_cutoff, c.temperature), cell, (curve.end_voltage, curve.ambient))
-    return cell if cell.thermal is None else eqx.tree_at(lambda c: c.thermal.ambient, cell, curve.ambient)
+@eqx.filter_jit
+def _placed(space, cell, x) -> Cell:
+    return with_parameters(cell, space(x))
 
 
 @eqx.filter_jit
-def _run(space, cell, method, curve, x):
-    cell = _placed(space, cell, curve, x)
+def _slopes(space, cell, x):
+    """Derivatives of all numbers of the cell in x, a last axis (n,) on each."""
+    return jax.jacfwd(lambda u: eqx.filter(with_parameters(cell, space(u)), eqx.is_inexact_array))(x)
+
+
+def _residual(cell, method, curve) -> tuple[Array, Discharge]:
+    """Residuals of a curve, and the model's run of it: from the temperature before to the last voltage measured."""
+    cell = eqx.tree_at(lambda c: (c.lower_cutoff, c.temperature), cell, (curve.end_voltage, curve.ambient))
+    if cell.thermal is not None:
+        cell = eqx.tree_at(lambda c: c.thermal.ambient, cell, curve.ambient)
     start = {"state_of_charge": curve.state_of_charge, "duration": curve.longest}
     solution = discharge(cell, curve.current / cell.area, method, **start)
-    return solution.value, cell, solution.result == Result.successful
-
-
-def _residual(space, cell, method, curve, x) -> Array:
-    run, cell, good = _run(space, cell, method, curve, x)
+    run = solution.value
     at = curve.share * run.end_time
     parts = [curve.groups @ (run.voltage_at(at) - curve.voltage)]
     if cell.thermal is not None:
@@ -282,14 +292,27 @@ def _residual(space, cell, method, curve, x) -> Array:
         parts.append(curve.warm_groups @ (warmth.voltage_at(at) - curve.temperature))
     rest = open_circuit_voltage(cell, curve.state_of_charge) - curve.rest
     parts.append(jnp.stack([jnp.log(run.end_time / curve.end_time), rest * curve.has_rest]))
-    return jnp.where(good, jnp.concatenate(parts), jnp.nan)
-
-
-_valued = eqx.filter_jit(_residual)
+    return jnp.where(solution.result == Result.successful, jnp.concatenate(parts), jnp.nan), run
 
 
 @eqx.filter_jit
-def _linearised(space, cell, method, curve, x):
-    """All residuals of a curve and their derivatives: one run, and one sweep backwards with a lane for each."""
-    value, pull = jax.vjp(lambda u: _residual(space, cell, method, curve, u), x)
-    return value, jax.vmap(pull)(jnp.eye(value.size, dtype=value.dtype))[0]
+def _valued(cell, method, curve):
+    return _residual(cell, method, curve)[0]
+
+
+@eqx.filter_jit
+def _linearised(cell, method, curve):
+    """Residuals of a curve, their derivatives in all numbers of the cell, and the run: one march, and one sweep
+    backwards with a lane for each residual. Which numbers are free does not matter to it, so it is compiled once."""
+    numbers, rest = eqx.partition(cell, eqx.is_inexact_array)
+    value, pull, run = jax.vjp(lambda c: _residual(eqx.combine(c, rest), method, curve), numbers, has_aux=True)
+    return value, jax.vmap(pull)(jnp.eye(value.size, dtype=value.dtype))[0], run
+
+
+def _chained(bars, slopes) -> np.ndarray:
+    """Derivatives in x from those in the numbers of the cell: (m, n)."""
+    pairs = zip(jax.tree.leaves(bars), jax.tree.leaves(slopes), strict=True)
+    return sum(
+        np.asarray(bar).reshape(bar.shape[0], -1) @ np.asarray(slope).reshape(-1, slope.shape[-1])
+        for bar, slope in pairs
+    )
