@@ -1,5 +1,7 @@
 """How well a model's run agrees with what was measured, and how far a prediction can be trusted."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
@@ -42,9 +44,9 @@ def end_interval(
 
     **Source:** Seber and Wild 1989, doi 10.1002/0471725315, section 5.1, with the delta method.
     """
-    alone = Calibration(calibration.space, calibration.cell, (curve,), calibration.errors, calibration.method)
+    alone = dataclasses.replace(calibration, curves=(curve,))
     _, jacobian = alone.linearise(x)
-    row = jacobian[-2]  # of the logarithm of the end time
+    row = jacobian[-2 - len(x)]  # of the logarithm of the end time: the rest and what was known before follow
     covariance = known.directions @ np.diag(1 / known.information) @ known.directions.T
     model = max(known.misfit, 1.0) * float(calibration.errors.end)
     half = float(stats.t.ppf(0.5 + 0.5 * confidence, known.degrees)) * np.sqrt(row @ covariance @ row + model**2)

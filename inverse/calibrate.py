@@ -8,6 +8,7 @@ derivatives share one run and one sweep backwards.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import equinox as eqx
 import jax
@@ -157,10 +158,11 @@ class Calibration(eqx.Module):
 
     Residuals, model minus data, a curve after the other: means of the voltage, V; with a thermal model, means of the
     temperature, K; logarithm of the end time over the measured one; voltage at rest before, V. What was not measured
-    has no weight.
+    has no weight. Last comes what was known before: the distance from the start in the unit box.
 
     **Arguments:** `space`, of [`parameter_space`][inverse.parameters.parameter_space]; `cell`, with the numbers that
-    are not free; `curves`; `errors`; `method`.
+    are not free; `curves`; `errors`; `method`; `prior`, (n,), standard deviations of the start in the unit box, of
+    [`prior_of`][], infinite by default.
     """
 
     space: Space
@@ -168,6 +170,7 @@ class Calibration(eqx.Module):
     curves: tuple[Curve, ...] = eqx.field(converter=lambda curves: _padded(tuple(curves)))
     errors: Errors = eqx.field(default_factory=Errors)
     method: Method = eqx.field(default_factory=DFN)
+    prior: Float[Array, " n"] | None = None
 
     def at(self, x: Float[Array, " n"]) -> Cell:
         """The cell at `x` of the unit box."""
@@ -175,14 +178,17 @@ class Calibration(eqx.Module):
 
     def residual(self, x: Float[Array, " n"]) -> np.ndarray:
         """All residuals at `x`, (m,), without derivatives."""
-        return np.concatenate([np.asarray(_valued(self.at(x), self.method, curve)) for curve in self.curves])
+        rows = [np.asarray(_valued(self.at(x), self.method, curve)) for curve in self.curves]
+        return np.concatenate([*rows, np.asarray(x) - np.asarray(self.space.start)])
 
     def linearise(self, x: Float[Array, " n"]) -> tuple[np.ndarray, np.ndarray]:
         """All residuals at `x`, (m,), and their derivatives, (m, n)."""
         cell, slopes = self.at(x), _slopes(self.space, self.cell, jnp.asarray(x))
         rows = [_linearised(cell, self.method, curve) for curve in self.curves]
         values = [np.asarray(value) for value, _, _ in rows]
-        return np.concatenate(values), np.concatenate([_chained(bars, slopes) for _, bars, _ in rows])
+        moved = np.asarray(x) - np.asarray(self.space.start)
+        chained = [_chained(bars, slopes) for _, bars, _ in rows]
+        return np.concatenate([*values, moved]), np.concatenate([*chained, np.eye(moved.size)])
 
     def run(self, x: Float[Array, " n"], curve: Curve) -> Discharge:
         """The model's run of a curve of `curves`, by the function that [`Calibration.linearise`][] has compiled."""
@@ -200,6 +206,8 @@ class Calibration(eqx.Module):
                 counts, noise, model = np.asarray(counts), float(noise), float(model)
                 rows.append(np.where(counts > 0, np.sqrt(noise**2 / np.maximum(counts, 1) + model**2), np.inf))
             rows.append([float(e.end), float(e.rest) if curve.has_rest > 0 else np.inf])
+        free = len(self.space.variables)
+        rows.append(np.full(free, np.inf) if self.prior is None else np.asarray(self.prior))
         return np.concatenate(rows)
 
     @property
@@ -209,14 +217,26 @@ class Calibration(eqx.Module):
 
     @property
     def blocks(self) -> list[slice]:
-        """Residuals that follow each other along one curve: voltages, temperatures, the end, the rest."""
+        """Residuals that follow each other along one curve: voltages, temperatures; the end, the rest, and what was
+        known before are alone."""
         found, at = [], 0
         for curve in self.curves:
             warm = [curve.warm_counts.size] if self.cell.thermal is not None else []
             for size in (curve.counts.size, *warm, 1, 1):
                 found.append(slice(at, at + size))
                 at += size
-        return found
+        return found + [slice(k, k + 1) for k in range(at, at + len(self.space.variables))]
+
+
+def prior_of(space: Space, deviations: Mapping[str, float]) -> np.ndarray:
+    """Standard deviations of the start in the unit box, (n,), from those of the values, SI; of a logarithmic variable
+    that of the upper side."""
+    found = []
+    for variable in space.variables:
+        deviation = deviations.get(variable.name, np.inf)
+        moved = variable.to_unit(variable.start + deviation) - variable.to_unit(variable.start)
+        found.append(float(moved) if np.isfinite(deviation) else np.inf)
+    return np.asarray(found)
 
 
 def calibrate(

@@ -9,7 +9,7 @@ from scipy import linalg
 
 from solver.cell.impedance import EIS, impedance
 
-from .calibrate import Calibration, Curve, Errors, measured
+from .calibrate import Calibration, Curve, measured
 from .correlation import powers
 from .fit import Estimate
 from .parameters import with_parameters
@@ -76,9 +76,8 @@ def further_curve(
     keep = {"state_of_charge": state_of_charge}
     if duration is not None:
         keep |= {"end_voltage": 0.0, "longest": duration}
-    own = dict.fromkeys(("voltage_noise", "temperature_noise", "voltage_model", "temperature_model", "end", "rest"))
-    errors = Errors(**{name: float(getattr(errors, name)) for name in own} | ({"end": 1e6} if duration else {}))
-    return Calibration(calibration.space, calibration.cell, (_with(curve, keep),), errors, calibration.method)
+        errors = dataclasses.replace(errors, end=1e6)
+    return dataclasses.replace(calibration, curves=(_with(curve, keep),), errors=errors, prior=None)
 
 
 def _with(curve: Curve, numbers) -> Curve:
@@ -91,6 +90,7 @@ def of_curve(name: str, known: Estimate, calibration: Calibration, x, correlatio
     _, jacobian = calibration.linearise(x)
     blocks = [powers(correlation, b.stop - b.start) for b in calibration.blocks]
     weighted = calibration.weights[:, None] * jacobian
+    weighted[len(jacobian) - len(x) :] = 0.0  # what was known before is known already
     return gain(name, known, calibration.space.names, weighted, linalg.block_diag(*blocks))
 
 

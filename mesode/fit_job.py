@@ -45,9 +45,10 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True)
 class FitJob:
-    """A checked job: `cell`, `thermal`, `laws`, what `load` needs; `readings` by name, those of `predicted` only judged
-    by; `bounds` and `start`, SI, by name of the parameter; `keys`, as the user wrote them; `errors`, arguments of
-    `Errors`; `method` and `candidates`, with their defaults; `output`; `text`, of the file."""
+    """A checked job: `cell`, `thermal` and `laws`, of which a cell is made; `readings` by name, those of `predicted`
+    only to be judged by; `bounds`, `start` and the `deviations` to which it is known, SI, by name of the parameter;
+    `keys`, as the user wrote them; `errors`, arguments of `Errors`; `method` and `candidates`, with their defaults;
+    `output`; `text`, of the file; `files`, of the curves."""
 
     cell: str
     thermal: bool
@@ -56,6 +57,7 @@ class FitJob:
     predicted: tuple[str, ...]
     bounds: dict[str, tuple[float, float]]
     start: dict[str, float]
+    deviations: dict[str, float]
     keys: dict[str, str]
     errors: dict[str, float]
     method: dict[str, float]
@@ -93,7 +95,7 @@ def _job(content: Mapping, text: str, folder: pathlib.Path) -> FitJob:
     laws = content.get("temperature_laws", "")
     if laws not in ("", "LG M50") or (laws and content.get("cell") != "Chen2020"):
         errors.append('`temperature_laws` can only be "LG M50", with `cell = "Chen2020"`, or be left out.')
-    bounds, start, keys = _parameters(content.get("parameters", {}), thermal, errors)
+    bounds, start, deviations, keys = _parameters(content.get("parameters", {}), thermal, errors)
     readings, predicted, files = _curves(content.get("curve", []), folder, errors)
     cell = content.get("cell")
     if not isinstance(cell, str):
@@ -118,6 +120,7 @@ def _job(content: Mapping, text: str, folder: pathlib.Path) -> FitJob:
         predicted,
         bounds,
         start,
+        deviations,
         keys,
         **job,
         output=output,
@@ -156,10 +159,10 @@ def _parameters(table, thermal, errors):
     from inverse.parameters import PARAMETERS, THERMAL
 
     known = {name + suffix(parameter.unit): name for name, parameter in PARAMETERS.items()}
-    bounds, start, keys = {}, {}, {}
+    bounds, start, deviations, keys = {}, {}, {}, {}
     if not isinstance(table, Mapping) or not table:
         errors.append("A fit needs [parameters] with their bounds, as in `contact_resistance_ohm_m2 = [0.0, 0.01]`.")
-        return bounds, start, keys
+        return bounds, start, deviations, keys
     for key, value in table.items():
         if key in PARAMETERS and key not in known:
             full = key + suffix(PARAMETERS[key].unit)
@@ -177,7 +180,7 @@ def _parameters(table, thermal, errors):
         if not (isinstance(limits, list) and len(limits) == 2 and all(map(_number, limits)) and limits[0] < limits[1]):
             errors.append(f"[parameters] `{key}` must be its two bounds, the lower one first, but {value!r} was given.")
             continue
-        _known(f"parameters.{key}", row, ("bounds", "start"), errors)
+        _known(f"parameters.{key}", row, ("bounds", "start", "deviation"), errors)
         if "start" in row:
             if not _number(row["start"]) or not limits[0] <= row["start"] <= limits[1]:
                 errors.append(
@@ -186,8 +189,16 @@ def _parameters(table, thermal, errors):
                 )
                 continue
             start[name] = float(row["start"])
+        if "deviation" in row:
+            if not _number(row["deviation"]) or row["deviation"] <= 0:
+                errors.append(
+                    f"[parameters] The `deviation` of `{key}`, the standard deviation that its start is known to, must "
+                    f"be a positive number, but {row['deviation']!r} was given."
+                )
+                continue
+            deviations[name] = float(row["deviation"])
         bounds[name], keys[name] = (float(limits[0]), float(limits[1])), key
-    return bounds, start, keys
+    return bounds, start, deviations, keys
 
 
 def _curves(tables, folder, errors):

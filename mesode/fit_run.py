@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from inverse.agreement import agreement, end_interval
-from inverse.calibrate import Calibration, Curve, Errors, judged, measured
+from inverse.calibrate import Calibration, Curve, Errors, judged, measured, prior_of
 from inverse.fit import Estimate, Fitted
 from inverse.informative import Gain, further_curve, gain, of_curve, spectrum_jacobian
 from inverse.parameters import parameter_space
@@ -35,7 +35,8 @@ def calibration_of(job: FitJob, cell) -> tuple[Calibration, dict[str, Curve]]:
     ]  # fmt: skip
     mesh = job.method["mesh"]
     method = DFN() if mesh is None else DFN(mesh=Mesh(*(int(n) for n in mesh)))
-    everything = Calibration(space, cell, curves, Errors(**job.errors), method)
+    prior = prior_of(space, job.deviations)
+    everything = Calibration(space, cell, curves, Errors(**job.errors), method, prior)
     named = dict(zip(job.readings, everything.curves, strict=True))
     fitted = tuple(curve for name, curve in named.items() if name not in job.predicted)
     return dataclasses.replace(everything, curves=fitted), named

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from inverse.calibrate import Calibration, Errors, measured
+from inverse.calibrate import Calibration, Errors, measured, prior_of
 from inverse.correlation import correlated, powers
 from inverse.fit import Fitted, LevenbergMarquardt, estimate, fit
 from inverse.informative import gain
@@ -73,12 +73,19 @@ def test_what_was_not_measured_has_no_weight():
     bare = measured(TIME[:30], VOLTS[:30], 5.0, means=6, warm_means=2)
     space = parameter_space(CELL, {"cooling": (0.1, 2.0)})
     calibration = Calibration(space, CELL, (full, bare), Errors(voltage_noise=1e-3, voltage_model=0.0))
-    first, second = np.split(calibration.weights, 2)
-    assert first.size == 8 + 3 + 2 and calibration.blocks[-1].stop == 26
+    first, second = np.split(calibration.weights[:-1], 2)
+    assert first.size == 8 + 3 + 2 and calibration.blocks[-1].stop == 27 and calibration.weights[-1] == 0
     counts = np.asarray(calibration.curves[0].counts)
     np.testing.assert_allclose(first[:8], np.sqrt(counts) / 1e-3)
     assert np.count_nonzero(second) == np.count_nonzero(np.asarray(calibration.curves[1].counts)) + 1
     assert calibration.curves[0].share.shape == calibration.curves[1].share.shape
+
+
+def test_what_was_known_before_is_a_deviation_in_the_unit_box():
+    space = parameter_space(CELL, {"cooling": (0.1, 2.0), "transference_number": (0.0, 1.0)})
+    found = prior_of(space, {"transference_number": 0.05})
+    assert found[0] == np.inf and found[1] == pytest.approx(0.05)
+    assert prior_of(space, {"cooling": float(CELL.thermal.cooling)})[0] == pytest.approx(np.log(2) / np.log(20))
 
 
 @pytest.mark.parametrize(
