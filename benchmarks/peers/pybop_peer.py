@@ -4,7 +4,7 @@ the same model and only its search is compared.
 A script of its own, because the peer lives in another environment. It reads the question as JSON from the first line of
 standard input. After that each line it prints is a JSON list of designs, and the next line it reads their losses; the
 last line is an object with what it found. `optimiser` names a class of PyBOP, `XNES` being what its `Optimisation` took
-by default as long as there was a default (up to 24.3), with PyBOP's own population, step size and stopping rules.
+as long as it had a default, with PyBOP's own population, step size and stopping rules.
 """
 
 import json
@@ -39,7 +39,7 @@ def main() -> dict:
         free = {f"x{k}": pybop.Parameter(bounds=(0.0, 1.0), initial_value=x) for k, x in enumerate(start)}
         simulator = pybop.BaseSimulator(parameters=free)
         problem = Asked(simulator=simulator)
-        options = pybop.PintsOptions(max_iterations=question["iterations"])
+        options = pybop.PintsOptions(max_iterations=question["iterations"], **question.get("options", {}))
         result = getattr(pybop, question["optimiser"])(problem, options=options).run()
         return {"peer": f"pybop {pybop.__version__}", "x": [float(v) for v in np.ravel(result.x)]}
     except Exception as error:
