@@ -64,10 +64,9 @@ def test_a_fit_finds_what_the_curves_were_made_with():
     known, _ = judged(here, fitted)
     low, high = end_interval(here, known, fitted.x, curve(0.7))
     assert low < float(curve(0.7).end_time) < high and high / low < 1.01
-    # A further curve of what is there already halves the variances at most; one that heats more sees the cooling.
+    # Another 1C curve narrows every interval, and of a pulse, whose end says nothing, little is learned.
     gain = of_curve("1C", known, further_curve(here, fitted.x, 5.0), fitted.x, 0.0)
-    assert 0.6 < gain.volume < 1.0 and all(0.5 < v <= 1.0 for v in gain.intervals.values())
-    # Of a pulse the end says nothing, and so little is learned of the capacity.
+    assert gain.largest < 0.9 and all(0.2 < v < 0.9 for v in gain.intervals.values())
     pulse = of_curve(
         "pulse", known, further_curve(here, fitted.x, 5.0, state_of_charge=0.5, duration=30.0), fitted.x, 0.0
     )
