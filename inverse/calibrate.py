@@ -30,7 +30,7 @@ from .replay import Replay
 from .space import Space
 
 COST = 5.0  # of a run with all its derivatives, in runs without: 3.3 measured with a thermal model, 5.0 without
-LENGTH = 256  # readings: curves are filled up to a multiple of it
+LENGTH = 512  # readings: curves are filled up to a multiple of it
 
 
 class Errors(eqx.Module):

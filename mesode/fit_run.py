@@ -147,6 +147,7 @@ def cell_of(job: FitJob):
     """The cell of the job and its nominal capacity, Ah."""
     from mesode.commands.cells import load_cell
 
+    load_cell(job.cell)  # a name that is none is said before that it has no thermal model
     cell, nominal = load_cell(job.cell, job.thermal)
     if job.laws:
         from solver.cell.library import with_chen_temperature_laws
