@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy import linalg, stats
+from scipy import linalg, optimize, stats
 
 from microstructure.checks import require
 from solver.numerics.solution import Result, Solution, SolveError
@@ -162,17 +162,18 @@ def _predicted(at: Fitted, move) -> float:
 
 
 def _step(at: Fitted, damping: float) -> np.ndarray:
-    """The damped step within the box; variables at a bound that would leave it stay."""
+    """The damped step within the box, by bounded linear least squares: where one variable meets its bound the others
+    make up for it, which a step that is cut off afterwards does not.
+
+    **Source:** Stark and Parker 1995, Computational Statistics 10, 129, as SciPy has it.
+    """
     r, jacobian = at.weighted
-    slope = jacobian.T @ r
-    free = ~((at.x <= 0) & (slope > 0) | (at.x >= 1) & (slope < 0))
-    move = np.zeros_like(at.x)
-    if np.any(free):
-        norms = np.linalg.norm(jacobian, axis=0)
-        scale = np.maximum(norms, RANK * max(float(np.max(norms)), 1e-300))[free]
-        rows = np.concatenate([jacobian[:, free], np.sqrt(damping) * np.diag(scale)])
-        move[free] = linalg.lstsq(rows, np.concatenate([-r, np.zeros(int(free.sum()))]))[0]
-    return np.clip(at.x + move, 0, 1) - at.x
+    norms = np.linalg.norm(jacobian, axis=0)
+    scale = np.maximum(norms, RANK * max(float(np.max(norms)), 1e-300))
+    rows = np.concatenate([jacobian / scale, np.sqrt(damping) * np.eye(at.x.size)])
+    limits = -scale * at.x, scale * (1 - at.x)
+    found = optimize.lsq_linear(rows, np.concatenate([-r, np.zeros(at.x.size)]), limits, method="bvls")
+    return np.clip(at.x + found.x / scale, 0, 1) - at.x
 
 
 def _at_rest(at: Fitted, tolerance: float) -> bool:

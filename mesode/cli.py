@@ -162,9 +162,13 @@ def _job_options(sub, *, output: str | None = None) -> None:
     )
     sub.add_argument("--seed", type=int, help="seed of the first realisation")
     if output is not None:
-        sub.add_argument("--output", metavar="RUN.h5", help=f"run file to write (default: {output})")
-        sub.add_argument("--max-walltime", metavar="TIME", help="save and stop after seconds or hours:minutes:seconds")
-        sub.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
+        _run_options(sub, output)
+
+
+def _run_options(sub, output: str) -> None:
+    sub.add_argument("--output", metavar="RUN.h5", help=f"run file to write (default: {output})")
+    sub.add_argument("--max-walltime", metavar="TIME", help="save and stop after seconds or hours:minutes:seconds")
+    sub.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
 
 
 def _add_jobs(commands) -> None:
@@ -219,9 +223,21 @@ def _add_jobs(commands) -> None:
         "mesode design my_job.toml --resume",
     )
     _job_options(design, output="mesode_design.h5")
+<<<<<<< HEAD
     design.add_argument(
         "--problem", metavar="NAME", help="a problem of the gallery instead of a job; `list` names them"
     )
+=======
+    fit = _command(
+        commands,
+        "fit",
+        "fit:fit",
+        "parameters of a cell from measured discharges, with intervals",
+        "mesode fit examples/fit.toml --json",
+    )
+    fit.add_argument("job", metavar="JOB.toml", help="job file: cell, curves, free parameters with bounds")
+    _run_options(fit, "mesode_fit.h5")
+>>>>>>> fit
 
 
 def _image_options(sub) -> None:
