@@ -1,12 +1,13 @@
 """The ratio of the active masses of the electrodes in cells designed for different rates."""
 
 from inverse.challenge import Challenge, Variant
-from inverse.plan import FINE, AtRate, capacity_of, n_to_p_of, negative_porosity_of, plan_of, porosity_of
+from inverse.plan import AtRate, capacity_of, n_to_p_of, negative_porosity_of, plan_of, porosity_of
 from inverse.problem import Bound, FigureProblem
 from inverse.search import Climb
 from inverse.space import Leaf, Logarithmic, Space, Variable
 from microstructure.units import mAh_cm2
 from solver.cell.library import chen2020
+from solver.cell.method import DFN
 
 RATES = (0.5, 2.0)
 FULLEST = 0.95  # of the negative's sites at the upper cut-off: lithium plates where it has no room
@@ -34,7 +35,7 @@ def challenge() -> Challenge:
         problem(1.0),
         literature="Xue et al. 2013, doi 10.1149/2.023308jes: optimal cells of LMO and MCMB share one ratio whatever "
         "the rate.",
-        finer=problem(1.0, FINE),
+        finer=problem(1.0, DFN()),
         along="C-rate",
         at=1.0,
         variants=tuple(Variant(rate, problem(rate)) for rate in RATES),

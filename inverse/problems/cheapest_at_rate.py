@@ -7,10 +7,9 @@ from jaxtyping import Array, Float
 
 from inverse.challenge import Challenge, Variant
 from inverse.plan import (
-    COARSE,
-    FINE,
     Plan,
     capacity_of,
+    coarse,
     described,
     drawn,
     n_to_p_of,
@@ -37,7 +36,7 @@ class CostAndRate(eqx.Module):
     """Figures of a plan at a slow and a fast rate, run side by side: `c_rates`, shape (2,); `prices`, of the table."""
 
     c_rates: Float[Array, "2"] = eqx.field(converter=real, default=(0.5, 2.0))
-    method: DFN = eqx.field(default_factory=lambda: COARSE)
+    method: DFN = eqx.field(default_factory=coarse)
     densities: Densities = eqx.field(default_factory=Densities)
     prices: Items = eqx.field(default_factory=prices)
 
@@ -85,7 +84,7 @@ def challenge() -> Challenge:
         "What is the least that a kilowatt-hour of cells costs if four fifths of the capacity are to be there at 2C?",
         problem(0.8),
         uniform=problem(0.8, slabs=0),
-        finer=problem(0.8, FINE),
+        finer=problem(0.8, DFN()),
         along="capacity retention at 2C",
         at=0.8,
         variants=tuple(Variant(share, problem(share)) for share in RETENTIONS),

@@ -4,12 +4,13 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from inverse.challenge import Challenge, Variant
-from inverse.plan import FINE, AtRate, plan_of, porosity_of
+from inverse.plan import AtRate, plan_of, porosity_of
 from inverse.problem import FigureProblem
 from inverse.search import Climb
 from inverse.space import Leaf, Space, Variable, profile
 from microstructure.units import mAh_cm2
 from solver.cell.library import chen2020
+from solver.cell.method import DFN
 
 SLABS = 8
 RATES = (1.0, 3.0)
@@ -40,7 +41,7 @@ def challenge() -> Challenge:
         problem(2.0),
         literature="Dai and Srinivasan 2016, doi 10.1149/2.0301603jes: marginal gains over the best even porosity.",
         uniform=problem(2.0, slabs=0),
-        finer=problem(2.0, FINE),
+        finer=problem(2.0, DFN()),
         along="C-rate",
         at=2.0,
         variants=tuple(Variant(rate, problem(rate)) for rate in RATES),

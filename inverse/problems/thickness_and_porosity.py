@@ -1,12 +1,13 @@
 """Thickness and porosity of the electrodes for the most energy, against the C-rate at which it is wanted."""
 
 from inverse.challenge import Challenge, Variant
-from inverse.plan import FINE, AtRate, capacity_of, negative_porosity_of, plan_of, porosity_of
+from inverse.plan import AtRate, capacity_of, negative_porosity_of, plan_of, porosity_of
 from inverse.problem import FigureProblem
 from inverse.search import Climb
 from inverse.space import Leaf, Logarithmic, Space, Variable
 from microstructure.units import mAh_cm2
 from solver.cell.library import chen2020
+from solver.cell.method import DFN
 
 RATES = (0.5, 1.0, 4.0)
 
@@ -30,7 +31,7 @@ def challenge() -> Challenge:
         "How thick and how porous should electrodes be for the most energy by mass, at the rate at which it is drawn?",
         problem(2.0),
         literature="Newman 1995, doi 10.1149/1.2043956: the faster the discharge, the thinner and the more porous.",
-        finer=problem(2.0, FINE),
+        finer=problem(2.0, DFN()),
         along="C-rate",
         at=2.0,
         variants=tuple(Variant(rate, problem(rate)) for rate in RATES),
