@@ -19,8 +19,8 @@ def problem(c_rate: float, method=None) -> FigureProblem:
     free = (
         Variable("capacity", "C/m2", 0.2 * area, 2.5 * area, area, Leaf(capacity_of), Logarithmic()),
         Variable("n_to_p", "", 0.8, 1.6, 1.2, Leaf(n_to_p_of), Logarithmic()),
-        Variable("porosity", "", 0.1, 0.7, 0.335, Leaf(porosity_of)),
-        Variable("negative_porosity", "", 0.1, 0.7, 0.3, Leaf(negative_porosity_of)),
+        Variable("porosity", "", 0.15, 0.7, 0.335, Leaf(porosity_of)),
+        Variable("negative_porosity", "", 0.2, 0.7, 0.3, Leaf(negative_porosity_of)),
     )
     figures = AtRate(c_rate) if method is None else AtRate(c_rate, method)
     held = (Bound("negative_filling", high=FULLEST),)
@@ -40,5 +40,6 @@ def challenge() -> Challenge:
         at=1.0,
         variants=tuple(Variant(rate, problem(rate)) for rate in RATES),
         shown=("active_mass_ratio", "positive_thickness_um", "energy_Wh_kg"),
+        starts=4,
         climb=Climb(steps=40, tolerance=1e-7),
     )

@@ -84,7 +84,7 @@ def problem(longest: float, method=None) -> FigureProblem:
         Variable("capacity", "C/m2", 0.25 * area, 3 * area, area, Leaf(capacity_of), Logarithmic()),
         Variable("n_to_p", "", 0.9, 1.6, 1.2, Leaf(n_to_p_of), Logarithmic()),
         Variable("porosity", "", 0.15, 0.6, 0.335, Leaf(porosity_of)),
-        Variable("negative_porosity", "", 0.15, 0.6, 0.35, Leaf(negative_porosity_of)),
+        Variable("negative_porosity", "", 0.2, 0.6, 0.35, Leaf(negative_porosity_of)),
     )
     figures = ChargeAndDraw() if method is None else ChargeAndDraw(method=method)
     held = (Bound("charging_time_10_80_min", high=longest), Bound("negative_filling", high=0.95))
@@ -102,5 +102,6 @@ def challenge() -> Challenge:
         at=30.0,
         variants=tuple(Variant(time, problem(time)) for time in TIMES),
         shown=("energy_Wh_L", "positive_thickness_um", "negative_porosity"),
+        starts=2,
         climb=Climb(steps=40, tolerance=1e-7),
     )

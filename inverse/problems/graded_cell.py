@@ -25,9 +25,9 @@ def problem(c_rate: float, method=None, slabs: int = SLABS) -> FigureProblem:
     plan = eqx.tree_at(lambda p: p.capacity, plan_of(chen2020()), jnp.asarray(LOADING))
     if slabs:
         plan = eqx.tree_at(porosity_of, plan, jnp.full(slabs, 0.3))
-        free = profile("porosity", "", 0.1, 0.7, 0.3, porosity_of, slabs)
+        free = profile("porosity", "", 0.15, 0.7, 0.3, porosity_of, slabs)
     else:
-        free = [Variable("porosity", "", 0.1, 0.7, 0.3, Leaf(porosity_of))]
+        free = [Variable("porosity", "", 0.15, 0.7, 0.3, Leaf(porosity_of))]
     figures = AtRate(c_rate) if method is None else AtRate(c_rate, method)
     return FigureProblem(Space(plan, free), figures, "energy_Wh_L")
 
@@ -46,5 +46,6 @@ def challenge() -> Challenge:
         at=2.0,
         variants=tuple(Variant(rate, problem(rate)) for rate in RATES),
         shown=("positive_porosity", "energy_Wh_L"),
+        starts=2,
         climb=Climb(steps=60, tolerance=1e-8),
     )

@@ -17,8 +17,8 @@ def problem(c_rate: float, method=None) -> FigureProblem:
     plan, area = plan_of(chen2020()), 4 * mAh_cm2
     free = (
         Variable("capacity", "C/m2", 0.1 * area, 3 * area, area, Leaf(capacity_of), Logarithmic()),
-        Variable("porosity", "", 0.1, 0.7, 0.335, Leaf(porosity_of)),
-        Variable("negative_porosity", "", 0.1, 0.7, 0.3, Leaf(negative_porosity_of)),
+        Variable("porosity", "", 0.15, 0.7, 0.335, Leaf(porosity_of)),
+        Variable("negative_porosity", "", 0.2, 0.7, 0.3, Leaf(negative_porosity_of)),
     )
     figures = AtRate(c_rate) if method is None else AtRate(c_rate, method)
     return FigureProblem(Space(plan, free), figures, "energy_Wh_kg")
@@ -36,5 +36,6 @@ def challenge() -> Challenge:
         at=2.0,
         variants=tuple(Variant(rate, problem(rate)) for rate in RATES),
         shown=("positive_thickness_um", "positive_porosity", "negative_porosity", "energy_Wh_kg"),
+        starts=4,
         climb=Climb(steps=40, tolerance=1e-7),
     )
