@@ -89,6 +89,6 @@ def challenge() -> Challenge:
         at=0.8,
         variants=tuple(Variant(share, problem(share)) for share in RETENTIONS),
         shown=("cost_USD_kWh", "areal_capacity_mAh_cm2", "positive_porosity"),
-        starts=2,
-        climb=Climb(steps=60, tolerance=1e-7),
+        starts=1,
+        climb=Climb(steps=20, tolerance=1e-6),
     )

@@ -102,6 +102,6 @@ def challenge() -> Challenge:
         at=30.0,
         variants=tuple(Variant(time, problem(time)) for time in TIMES),
         shown=("energy_Wh_L", "positive_thickness_um", "negative_porosity"),
-        starts=2,
-        climb=Climb(steps=40, tolerance=1e-7),
+        starts=1,
+        climb=Climb(steps=20, tolerance=1e-6),
     )
