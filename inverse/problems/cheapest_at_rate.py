@@ -90,5 +90,5 @@ def challenge() -> Challenge:
         variants=tuple(Variant(share, problem(share)) for share in RETENTIONS),
         shown=("cost_USD_kWh", "areal_capacity_mAh_cm2", "positive_porosity"),
         starts=1,
-        climb=Climb(steps=20, tolerance=1e-6),
+        climb=Climb(steps=40, tolerance=1e-6),
     )

@@ -103,5 +103,5 @@ def challenge() -> Challenge:
         variants=tuple(Variant(time, problem(time)) for time in TIMES),
         shown=("energy_Wh_L", "positive_thickness_um", "negative_porosity"),
         starts=1,
-        climb=Climb(steps=20, tolerance=1e-6),
+        climb=Climb(steps=40, tolerance=1e-6),
     )
