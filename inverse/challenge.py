@@ -5,9 +5,12 @@ from collections.abc import Mapping
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
-from .problem import FigureProblem
-from .search import Climb
+from .problem import FigureProblem, Impossible
+from .search import Climb, Evaluation, Log
+
+WITHIN = (0.1, 0.9)  # of the unit box, where starts are drawn
 
 
 class Known(eqx.Module):
@@ -36,8 +39,9 @@ class Challenge(eqx.Module):
     sentence on what is published, where that is no number to be met; `uniform`, the same figures over a space of
     designs that do not change through the thickness; `finer`, the figures of the same space on a finer mesh with
     tighter tolerances; `along`, the name of what the `variants` differ in, with its unit; `at`, where the problem
-    itself lies there; `shown`, names of figures to draw along it; `climb`, how to search; `others`, methods without
-    derivatives to compare it with; `more_random`, solves of the random search over its own.
+    itself lies there; `shown`, names of figures to draw along it; `climb`, how to search, and from how many `starts`,
+    of which all but the first are drawn at random; `others`, methods without derivatives to compare it with;
+    `more_random`, solves of the random search over its own.
     """
 
     name: str = eqx.field(static=True)
@@ -51,6 +55,7 @@ class Challenge(eqx.Module):
     at: float = eqx.field(static=True, default=math.nan)
     variants: tuple[Variant, ...] = ()
     shown: tuple[str, ...] = eqx.field(static=True, default=())
+    starts: int = eqx.field(static=True, default=1)
     climb: Climb = eqx.field(default_factory=Climb)
     others: tuple[str, ...] = eqx.field(
         static=True, default=("Nelder-Mead", "Powell", "COBYQA", "differential evolution")
@@ -60,6 +65,18 @@ class Challenge(eqx.Module):
     def __check_init__(self):
         if self.finer is not None and self.finer.space.names != self.problem.space.names:
             raise ValueError(f"The finer problem of `{self.name}` must have the variables of the problem.")
+
+    def search(self, log: Log, seed: int = 0) -> Evaluation:
+        """The best evaluation of climbs from all starts, in one log; a start from where nothing can be said is left."""
+        draw = np.random.default_rng(seed)
+        for k in range(self.starts):
+            x = None if k == 0 else draw.uniform(*WITHIN, size=len(log.problem.space.names))
+            try:
+                self.climb(log, x)
+            except Impossible:
+                if k == 0:
+                    raise
+        return log.best
 
 
 def values_of(problem: FigureProblem, x) -> dict[str, float]:

@@ -20,8 +20,11 @@ from solver.numerics.real import real
 from solver.numerics.solution import Result
 
 BRUGGEMAN = 1.5
-COARSE = DFN(Mesh(8, 4, 8, 8), March(tolerance=1e-3, max_steps=150))  # to search with
-FINE = DFN()  # to judge with
+
+
+def coarse(tolerance=1e-3) -> DFN:
+    """The model that a search asks: a few cells in each layer, long steps."""
+    return DFN(Mesh(8, 4, 8, 8), March(tolerance=tolerance, max_steps=150))
 
 
 class Plan(eqx.Module):
@@ -175,7 +178,7 @@ class AtRate(eqx.Module):
     """Figures of a plan in one discharge: `c_rate`; `method`; `densities`."""
 
     c_rate: Float[Array, ""] = eqx.field(converter=real)
-    method: DFN = eqx.field(default_factory=lambda: COARSE)
+    method: DFN = eqx.field(default_factory=coarse)
     densities: Densities = eqx.field(default_factory=Densities)
 
     def __call__(self, plan: Plan) -> dict[str, Array]:

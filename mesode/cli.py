@@ -223,11 +223,9 @@ def _add_jobs(commands) -> None:
         "mesode design my_job.toml --resume",
     )
     _job_options(design, output="mesode_design.h5")
-<<<<<<< HEAD
     design.add_argument(
         "--problem", metavar="NAME", help="a problem of the gallery instead of a job; `list` names them"
     )
-=======
     fit = _command(
         commands,
         "fit",
@@ -237,7 +235,6 @@ def _add_jobs(commands) -> None:
     )
     fit.add_argument("job", metavar="JOB.toml", help="job file: cell, curves, free parameters with bounds")
     _run_options(fit, "mesode_fit.h5")
->>>>>>> fit
 
 
 def _image_options(sub) -> None:

@@ -93,7 +93,12 @@ def _fingerprint(challenge: Challenge, seed: int) -> str:
     """What a checkpoint must agree with: all numbers of the problem, how it is searched, versions and seed."""
     numbers = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(eqx.filter(challenge, eqx.is_array)))
     space, climb, versions = challenge.problem.space, challenge.climb, record.versions()
-    text = [challenge.name, *space.names, str(climb.steps), str(climb.tolerance), str(seed), numbers.hex()]
+    text = [
+        challenge.name,
+        *space.names,
+        *map(str, (climb.steps, climb.tolerance, challenge.starts, seed)),
+        numbers.hex(),
+    ]
     return record.identity(*text, *(versions.get(name, "") for name in ("mesode", "jax", "jaxlib", "scipy", "numpy")))
 
 
@@ -129,7 +134,7 @@ def solve(challenge: Challenge, saved: Checkpoint, seed: int, say: Callable[[str
         say(f"evaluation {len(log.evaluations)}: {_line(problem, evaluation)}")
 
     climb = saved.log("climb", problem, tell=tell)
-    best = challenge.climb(climb)
+    best = challenge.search(climb, seed)
     require_feasible(problem, best)
     found = {
         "problem": challenge.name,
@@ -193,7 +198,7 @@ def baselines(challenge: Challenge, saved: Checkpoint, climb: Log, seed: int, sa
     }
     if challenge.uniform is not None:
         uniform = saved.log("uniform", challenge.uniform)
-        challenge.climb(uniform)
+        challenge.search(uniform, seed)
         rows["best uniform"] = _row(uniform, top)
     searches = {"random search": RandomSearch(seed)} | {name: DerivativeFree(name, seed) for name in challenge.others}
     for name, search in searches.items():

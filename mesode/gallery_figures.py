@@ -111,6 +111,6 @@ def profiles(rows: dict, start: dict | None = None) -> Figure | None:
         axis.stairs([row["best"] for row in entries], edges, color=colour, lw=2.2, baseline=None, label=f"{stem}, best")
         axis.stairs([row["start"] for row in entries], edges, color=colour, lw=1.0, ls=":", baseline=None,
                     label=f"{stem}, start")  # fmt: skip
-    axis.set(xlabel="position, share of the thickness, entry 1 on the left", ylabel="value")
+    axis.set(xlabel="position, share of the thickness, entry 1 on the left", ylabel=", ".join(found))
     axis.legend(fontsize=8)
     return figure

@@ -1,12 +1,13 @@
 """The ratio of the active masses of the electrodes in cells designed for different rates."""
 
 from inverse.challenge import Challenge, Variant
-from inverse.plan import FINE, AtRate, capacity_of, n_to_p_of, negative_porosity_of, plan_of, porosity_of
+from inverse.plan import AtRate, capacity_of, n_to_p_of, negative_porosity_of, plan_of, porosity_of
 from inverse.problem import Bound, FigureProblem
 from inverse.search import Climb
 from inverse.space import Leaf, Logarithmic, Space, Variable
 from microstructure.units import mAh_cm2
 from solver.cell.library import chen2020
+from solver.cell.method import DFN
 
 RATES = (0.5, 2.0)
 FULLEST = 0.95  # of the negative's sites at the upper cut-off: lithium plates where it has no room
@@ -18,8 +19,8 @@ def problem(c_rate: float, method=None) -> FigureProblem:
     free = (
         Variable("capacity", "C/m2", 0.2 * area, 2.5 * area, area, Leaf(capacity_of), Logarithmic()),
         Variable("n_to_p", "", 0.8, 1.6, 1.2, Leaf(n_to_p_of), Logarithmic()),
-        Variable("porosity", "", 0.1, 0.7, 0.335, Leaf(porosity_of)),
-        Variable("negative_porosity", "", 0.1, 0.7, 0.3, Leaf(negative_porosity_of)),
+        Variable("porosity", "", 0.15, 0.7, 0.335, Leaf(porosity_of)),
+        Variable("negative_porosity", "", 0.2, 0.7, 0.3, Leaf(negative_porosity_of)),
     )
     figures = AtRate(c_rate) if method is None else AtRate(c_rate, method)
     held = (Bound("negative_filling", high=FULLEST),)
@@ -34,10 +35,11 @@ def challenge() -> Challenge:
         problem(1.0),
         literature="Xue et al. 2013, doi 10.1149/2.023308jes: optimal cells of LMO and MCMB share one ratio whatever "
         "the rate.",
-        finer=problem(1.0, FINE),
+        finer=problem(1.0, DFN()),
         along="C-rate",
         at=1.0,
         variants=tuple(Variant(rate, problem(rate)) for rate in RATES),
         shown=("active_mass_ratio", "positive_thickness_um", "energy_Wh_kg"),
+        starts=4,
         climb=Climb(steps=40, tolerance=1e-7),
     )

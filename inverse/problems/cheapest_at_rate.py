@@ -7,10 +7,9 @@ from jaxtyping import Array, Float
 
 from inverse.challenge import Challenge, Variant
 from inverse.plan import (
-    COARSE,
-    FINE,
     Plan,
     capacity_of,
+    coarse,
     described,
     drawn,
     n_to_p_of,
@@ -37,7 +36,7 @@ class CostAndRate(eqx.Module):
     """Figures of a plan at a slow and a fast rate, run side by side: `c_rates`, shape (2,); `prices`, of the table."""
 
     c_rates: Float[Array, "2"] = eqx.field(converter=real, default=(0.5, 2.0))
-    method: DFN = eqx.field(default_factory=lambda: COARSE)
+    method: DFN = eqx.field(default_factory=coarse)
     densities: Densities = eqx.field(default_factory=Densities)
     prices: Items = eqx.field(default_factory=prices)
 
@@ -62,17 +61,17 @@ def problem(retention: float, method=None, slabs: int = SLABS) -> FigureProblem:
     Over loading, N/P, and the porosities of the slabs of both electrodes; with no slabs, one porosity of each.
     """
     area, plan = 4 * mAh_cm2, plan_of(chen2020())
-    sides = (("porosity", porosity_of), ("negative_porosity", negative_porosity_of))
+    sides = (("porosity", porosity_of, 0.15), ("negative_porosity", negative_porosity_of, 0.2))
     free = [
         Variable("capacity", "C/m2", 0.25 * area, 2.5 * area, area, Leaf(capacity_of), Logarithmic()),
         Variable("n_to_p", "", 0.95, 1.6, 1.2, Leaf(n_to_p_of), Logarithmic()),
     ]
-    for name, where in sides:
+    for name, where, low in sides:
         if slabs:
             plan = eqx.tree_at(where, plan, jnp.full(slabs, 0.35))
-            free += profile(name, "", 0.15, 0.7, 0.35, where, slabs)
+            free += profile(name, "", low, 0.7, 0.35, where, slabs)
         else:
-            free.append(Variable(name, "", 0.15, 0.7, 0.35, Leaf(where)))
+            free.append(Variable(name, "", low, 0.7, 0.35, Leaf(where)))
     figures = CostAndRate() if method is None else CostAndRate(method=method)
     held = (Bound("capacity_retention_2C", low=retention), Bound("negative_filling", high=0.95))
     return FigureProblem(Space(plan, free), figures, "cost_USD_kWh", -1.0, held)
@@ -85,10 +84,11 @@ def challenge() -> Challenge:
         "What is the least that a kilowatt-hour of cells costs if four fifths of the capacity are to be there at 2C?",
         problem(0.8),
         uniform=problem(0.8, slabs=0),
-        finer=problem(0.8, FINE),
+        finer=problem(0.8, DFN()),
         along="capacity retention at 2C",
         at=0.8,
         variants=tuple(Variant(share, problem(share)) for share in RETENTIONS),
         shown=("cost_USD_kWh", "areal_capacity_mAh_cm2", "positive_porosity"),
-        climb=Climb(steps=60, tolerance=1e-7),
+        starts=1,
+        climb=Climb(steps=40, tolerance=1e-6),
     )

@@ -51,12 +51,20 @@ def figures(zone: ReactionZone) -> dict[str, Array]:
     return {"energy_J_m2": zone.energy, "mean_voltage_V": zone.mean_voltage}
 
 
+def _porosity(zone: ReactionZone) -> Array:
+    return zone.porosity
+
+
+def _thickness(zone: ReactionZone) -> Array:
+    return zone.thickness
+
+
 def problem(zone: ReactionZone | None = None) -> FigureProblem:
     """The largest energy per area over porosity and thickness, from those of `zone`."""
     zone = ReactionZone() if zone is None else zone
     free = (
-        Variable("porosity", "", 0.1, 0.9, zone.porosity, Leaf(lambda z: z.porosity)),
-        Variable("thickness", "m", 1e-4, 1e-2, zone.thickness, Leaf(lambda z: z.thickness), Logarithmic()),
+        Variable("porosity", "", 0.1, 0.9, zone.porosity, Leaf(_porosity)),
+        Variable("thickness", "m", 1e-4, 1e-2, zone.thickness, Leaf(_thickness), Logarithmic()),
     )
     return FigureProblem(Space(zone, free), figures, "energy_J_m2")
 

@@ -75,13 +75,13 @@ def bill(cell: Cell, densities: Densities | None = None, making: Making | None =
     for side, electrode in electrodes.items():
         slurry, active = getattr(making, side), getattr(d, f"{side}_active")
         solids = coating_mass(electrode, active, d.inactive)
-        held = electrode.thickness * electrode.active_fraction * active
+        held = electrode.thickness * jnp.mean(electrode.active_fraction) * active
         amounts[f"{side}_active"] = held
         amounts[f"{side}_carbon"] = slurry.carbon_share * (solids - held)
         amounts[f"{side}_binder"] = (1.0 - slurry.carbon_share) * (solids - held)
         amounts[f"{side}_solvent"] = slurry.solvent(solids)
         amounts[f"{side}_foil"] = 0.5 * getattr(d, f"{side}_foil") * getattr(d, f"{side}_foil_thickness")
-        pores = pores + electrode.thickness * electrode.porosity
+        pores = pores + electrode.thickness * jnp.mean(electrode.porosity)
     amounts["electrolyte"] = pores * d.electrolyte
     bare, cased = stack(cell, d), stack(cell, d, making.casing)
     return Items(**amounts, casing=cased.mass - bare.mass)

@@ -10,8 +10,9 @@ import pytest
 from inverse import descend
 from inverse.descend import Descent
 from inverse.problem import Impossible, Problem
-from inverse.problems.reaction_zone import ReactionZone, ReactionZoneProblem
-from inverse.space import Affine, Leaf, Logarithmic, Space, Variable
+from inverse.problems import reaction_zone
+from inverse.problems.reaction_zone import ReactionZone
+from inverse.space import Affine, Leaf, Space, Variable
 from microstructure import store
 
 
@@ -143,9 +144,7 @@ def test_resumed_from_a_file_it_ends_at_the_same_bits(tmp_path):
 @pytest.mark.parametrize("exponent", [1.5, 2.0])
 def test_the_reaction_zone_electrode(exponent):
     zone = ReactionZone(porosity=0.3, thickness=3e-4, exponent=exponent)
-    porosity = Variable("porosity", "", 0.1, 0.9, 0.3, Leaf(lambda z: z.porosity))
-    thickness = Variable("thickness", "m", 1e-4, 1e-2, 3e-4, Leaf(lambda z: z.thickness), Logarithmic())
-    problem = ReactionZoneProblem(Space(zone, (porosity, thickness)))
+    problem = reaction_zone.problem(zone)
     found = descend.descend(problem, Descent(steps=300, rate=0.05, final_rate=0.0), [0])
     best = problem.space(found.best_x)
     expected = exponent / (1 + exponent)
