@@ -56,6 +56,12 @@ class Coatings(eqx.Module):
     negative: Coating
     positive: Coating
 
+    @property
+    def by_design(self) -> "Coatings":
+        """The same without what making adds to loading and thickness."""
+        errors = lambda c: (c.negative.heavier, c.negative.thicker, c.positive.heavier, c.positive.thicker)  # noqa: E731
+        return eqx.tree_at(errors, self, tuple(map(jnp.zeros_like, errors(self))))
+
 
 def coatings_of(cell: Cell) -> Coatings:
     """The coatings that a cell has."""

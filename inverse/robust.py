@@ -20,7 +20,6 @@ from .scatter import Scatter, each
 from .search import Evaluation, Log
 from .space import Leaf, Space, Variable
 
-
 FAR = 1e3  # margin to a bound that is not there, in scales
 
 
@@ -121,24 +120,24 @@ def yield_form(problem: FigureProblem, scatter: Scatter, width=0.01, *, bounds: 
 
 
 class Levelled(eqx.Module):
-    """A design and a level that all of its copies are to reach, as a share of a reference."""
+    """A design, and a level of the objective that all of its copies are to reach."""
 
     design: PyTree
     level: Float[Array, ""] = eqx.field(converter=real)
 
 
 class Margins(eqx.Module):
-    """The figures of [`OverCopies`][], the `level`, and by how much each copy is better than it, as shares of
-    `reference`, and inside each bound of the problem, as shares of its scale: `level margin 3`, `bound 0 margin 3`."""
+    """The figures of [`OverCopies`][], the `level`, and by how much each copy is better than it, as shares of `span`,
+    and inside each bound of the problem, as shares of its scale: `level margin 3`, `bound 0 margin 3`."""
 
     copies: OverCopies
-    reference: Float[Array, ""] = eqx.field(converter=real)
+    span: Float[Array, ""] = eqx.field(converter=real)
 
     def __call__(self, levelled: Levelled) -> dict[str, Array]:
         """All figures of a levelled design."""
         problem = self.copies.problem
         values = self.copies.of_copies(levelled.design)
-        better = problem.sense * values[problem.objective] / self.reference - levelled.level
+        better = problem.sense * (values[problem.objective] - levelled.level) / self.span
         found = self.copies.gathered(values) | {"level": levelled.level} | _named("level", better)
         for i, row in enumerate(_margins(problem, values) if problem.bounds else ()):
             found |= _named(f"bound {i}", row)
@@ -149,29 +148,25 @@ def _named(what, values):
     return {f"{what} margin {k}": value for k, value in enumerate(values)}
 
 
-def worst_form(problem: FigureProblem, scatter: Scatter, *, span: float = 1.0, bounds=(), lanes: int = 1):
-    """The best worst case, exactly: the highest level that every copy reaches, a variable beside the others, while every
+def worst_form(problem: FigureProblem, scatter: Scatter, low, high, *, bounds: Sequence[Bound] = (), lanes: int = 1):
+    """The best worst case, exactly: the best level that every copy reaches, a variable beside the others, while every
     copy holds the bounds of `problem`. It is smooth, as the worst of the copies is not.
 
-    **Arguments:** `span`, how far the level may rise above that of the start and fall below it, as a share of the
-    magnitude there; `bounds`, further ones on figures of [`OverCopies`][].
+    **Arguments:** `low` and `high`, between which that level is sought, in the unit of the objective; the search begins
+    at the worse of them; `bounds`, further ones on figures of [`OverCopies`][].
 
     **Returns:** a problem whose space has one more variable, the last; [`design_of`][] takes it off.
     """
-    require("span", span, 1e-6, 1e6)
-    copies = OverCopies(problem, scatter, lanes=lanes)
-    found = eqx.filter_jit(lambda copies, x: copies(copies.problem.space(x)))(copies, problem.space.start)
-    worst = float(problem.sense * found[f"{problem.objective} worst"])
-    reference = abs(worst) or 1.0
-    level = Variable("level", "", worst / reference - span, worst / reference + span, worst / reference, Leaf(_level))
+    level = Variable("level", "", low, high, low if problem.sense > 0 else high, Leaf(_level))
     free = [dataclasses.replace(v, place=_inside(v.place)) for v in problem.space.variables]
-    space = Space(Levelled(problem.space.base, worst / reference), (*free, level))
-    count = scatter.points.shape[0]
-    held = [Bound(f"level margin {k}", low=0.0) for k in range(count)]
-    sides = [float(level) for bound in problem.bounds for level in (bound.low, bound.high)]
-    rows = [i for i, level in enumerate(sides) if np.isfinite(level)]
-    held += [Bound(f"bound {i} margin {k}", low=0.0) for i in rows for k in range(count)]
-    return FigureProblem(space, Margins(copies, reference), "level", 1.0, (*held, *bounds))
+    space = Space(Levelled(problem.space.base, level.start), (*free, level))
+    copies = range(scatter.points.shape[0])
+    held = [Bound(f"level margin {k}", low=0.0) for k in copies]
+    sides = [float(side) for bound in problem.bounds for side in (bound.low, bound.high)]
+    rows = [i for i, side in enumerate(sides) if np.isfinite(side)]
+    held += [Bound(f"bound {i} margin {k}", low=0.0) for i in rows for k in copies]
+    figures = Margins(OverCopies(problem, scatter, lanes=lanes), level.high - level.low)
+    return FigureProblem(space, figures, "level", problem.sense, (*held, *bounds))
 
 
 def _level(levelled):

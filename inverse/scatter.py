@@ -1,4 +1,4 @@
-"""Manufacturing scatter: which numbers of a design are made how far from what was meant, and copies that are so made."""
+"""Manufacturing scatter: which numbers of a design are made how far from what was meant, and copies so made."""
 
 import functools
 from collections.abc import Callable
@@ -78,8 +78,8 @@ def corners(d: int) -> np.ndarray:
 
 
 def normal_points(d: int, copies: int, seed: int = 0) -> np.ndarray:
-    """Antithetic pairs of normal points from a scrambled Sobol sequence, shape (copies, d): their mean is zero, and they
-    are scaled to unit variance along each axis.
+    """Antithetic pairs of normal points from a scrambled Sobol sequence, shape (copies, d): of mean zero, and scaled to
+    unit variance along each axis.
 
     **Arguments:** `copies`, a power of two, at least 4.
     """

@@ -118,17 +118,21 @@ def _evaluated(problem, x, derivatives) -> Evaluation:
 class Climb(eqx.Module):
     """A search by exact derivatives: SLSQP where figures are held within bounds, L-BFGS-B otherwise.
 
-    **Arguments:** `steps`, iterations at most; `tolerance`, of the objective relative to its value at the start.
+    **Arguments:** `steps`, iterations at most; `tolerance`, of the objective relative to its `scale`, by default its
+    value at the start, which will not do where that is about zero.
 
     **Source:** Byrd et al. 1995, doi 10.1137/0916069; Kraft 1988, DFVLR-FB 88-28.
     """
 
     steps: int = eqx.field(static=True, default=100)
     tolerance: float = eqx.field(static=True, default=1e-12)
+    scale: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         require("steps", self.steps, 1, 10**6)
         require("tolerance", self.tolerance, 1e-15, 0.1)
+        if self.scale is not None:
+            require("scale", self.scale, 1e-300)
 
     def __call__(self, log: Log, start=None) -> Evaluation:
         """The best evaluation of a search from `start`, by default that of the space."""
@@ -136,7 +140,7 @@ class Climb(eqx.Module):
         x = np.asarray(problem.space.start if start is None else start, float)
         first = log.evaluate(x, derivatives=True)
         _require_useful(problem, first)
-        scale = problem.sense / max(abs(first.figures[problem.objective]), 1e-300)
+        scale = problem.sense / (self.scale or max(abs(first.figures[problem.objective]), 1e-300))
 
         def at(x):
             return log.evaluate(np.clip(x, 0.0, 1.0), derivatives=True)

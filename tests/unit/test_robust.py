@@ -86,8 +86,8 @@ def test_best_mean_moves_where_scatter_is_relative():
 
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_worst_case_of_a_cliff_exactly(lanes):
-    """The best worst case over x +- s is where both ends are alike: x - s = x + s - 10 (x + s - 1), so x = 1 - 0.8 s."""
-    form = worst_form(CLIFF, scattered(corners(2)), span=3.0, lanes=lanes)
+    """The best worst case over x +- s, where both ends are alike: x - s = x + s - 10 (x + s - 1), so x = 1 - 0.8 s."""
+    form = worst_form(CLIFF, scattered(corners(2)), -3.0, 2.0, lanes=lanes)
     found = Climb()(Log(form))
     x, y = values(CLIFF, design_of(found.x))
     assert x == pytest.approx(1 - 0.8 * SIZES[0], abs=1e-7)
@@ -109,7 +109,7 @@ def test_soft_worst_case_in_turn_comes_to_the_exact_one():
 
 def test_worst_case_holds_bounds_in_every_copy():
     held = FigureProblem(SPACE, cliff, "gain", 1.0, [Bound("x", high=0.9)])
-    form = worst_form(held, scattered(corners(2)), span=3.0)
+    form = worst_form(held, scattered(corners(2)), -3.0, 2.0)
     found = Climb()(Log(form))
     assert values(held, design_of(found.x))[0] == pytest.approx(0.9 - SIZES[0], abs=1e-6)
     assert found.figures["x worst"] == pytest.approx(0.9, abs=1e-6) and found.figures["yield"] == 1.0
@@ -141,9 +141,9 @@ def test_best_yield_of_a_window():
 def test_gradients_of_the_forms(form):
     held = FigureProblem(SPACE, lambda r: bowl(r) | {"s": jnp.sin(r[0]) * r[1]}, "height", -1.0, [Bound("s", low=0.1)])
     scatter = scattered(normal_points(2, 8))
-    problem = {"mean": mean_form, "soft": soft_worst_form, "worst": worst_form, "yield": yield_form}[form](
-        held, scatter, **({"width": 0.3} if form in ("soft", "yield") else {}), bounds=[Bound("s deviation", high=9.0)]
-    )
+    make = {"mean": mean_form, "soft": soft_worst_form, "worst": worst_form, "yield": yield_form}[form]
+    given = {"soft": (0.3,), "yield": (0.3,), "worst": (0.0, 60.0)}.get(form, ())
+    problem = make(held, scatter, *given, bounds=[Bound("s deviation", high=9.0)])
     x = jnp.asarray([0.35, 0.6, 0.5][: len(problem.space.names)])
     found, slopes = problem.linearise(x)
     for direction in np.eye(len(x)):
@@ -162,7 +162,7 @@ def test_one_run_a_copy_whatever_is_asked():
         return bowl(r)
 
     held = FigureProblem(SPACE, counted, "height", -1.0, [Bound("x", high=9.0)])
-    form = worst_form(held, scattered(corners(2)))
+    form = worst_form(held, scattered(corners(2)), 0.0, 60.0)
     jax.effects_barrier()
     runs.clear()
     jax.block_until_ready(form.linearise(form.space.start))
