@@ -1,6 +1,7 @@
 """A cell as its coatings: a design that a coater and a calender make, with their errors as leaves, zero by design."""
 
 import dataclasses
+import operator
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ from microstructure.checks import require
 from microstructure.units import faraday
 from solver.cell.cell import Cell, Electrode, full_at_upper_cutoff, theoretical_capacity
 from solver.numerics.real import real
+
+from .space import Leaf
 
 BRUGGEMAN = 1.5  # exponent of the porosity in the effective transport, Chen et al. 2020, doi 10.1149/1945-7111/ab9050
 
@@ -61,6 +64,11 @@ class Coatings(eqx.Module):
         """The same without what making adds to loading and thickness."""
         errors = lambda c: (c.negative.heavier, c.negative.thicker, c.positive.heavier, c.positive.thicker)  # noqa: E731
         return eqx.tree_at(errors, self, tuple(map(jnp.zeros_like, errors(self))))
+
+
+def leaf(side: str, name: str) -> Leaf:
+    """The leaf `name` of one side, `negative` or `positive`: for variables and deviations."""
+    return Leaf(operator.attrgetter(f"{side}.{name}"))
 
 
 def coatings_of(cell: Cell) -> Coatings:

@@ -10,6 +10,7 @@ from microstructure.checks import require
 
 from .problem import Bound, FigureProblem
 from .search import FEASIBLE, Evaluation, Log, violation
+from .stops import several
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,17 +113,9 @@ def _free(problem):
 
 def _point(name, problem, starts, search, log) -> Point:
     """The best of the searches from all starts."""
-    logs = []
-    for i, start in enumerate(starts):
-        logs.append(log(name if i == 0 else f"{name}, start {i}", problem))
-        search(logs[-1], start)
-    scores = tuple(float(each.score(each.best)) for each in logs)
-    chosen = logs[int(np.argmax(scores))] if np.any(np.isfinite(scores)) else min(logs, key=lambda g: _lack(g))
-    return Point(name, chosen.best, scores, sum(each.solves for each in logs))
-
-
-def _lack(log):
-    return violation(log.problem, log.best.figures)
+    logs = [log(f"{name}, start {i}" if i else name, problem) for i in range(len(starts))]
+    found = several(logs, search, starts)
+    return Point(name, found.best, found.scores, found.solves)
 
 
 def _completed(last, problem, level, other, sense, starts, search, log):

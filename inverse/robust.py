@@ -17,7 +17,7 @@ from solver.numerics.real import real
 
 from .problem import Bound, FigureProblem
 from .scatter import Scatter, each
-from .search import Evaluation, Log
+from .search import FEASIBLE, Evaluation, Log
 from .space import Leaf, Space, Variable
 
 FAR = 1e3  # margin to a bound that is not there, in scales
@@ -69,7 +69,7 @@ class OverCopies(eqx.Module):
             found[f"{name} soft worst"] = side * _soft_least(side * values, self.width)
         if self.problem.bounds:
             margins = _margins(self.problem, copies)
-            found["yield"] = jnp.mean(jnp.all(margins >= 0, axis=0).astype(margins.dtype))
+            found["yield"] = jnp.mean(jnp.all(margins >= -FEASIBLE, axis=0).astype(margins.dtype))
             found["soft yield"] = jnp.mean(jnp.prod(jax.nn.sigmoid(margins / self.width), axis=0))
         return found
 

@@ -38,7 +38,8 @@ class Log:
     """The evaluations of a search in their order: what to resume from, what it cost, and the best so far.
 
     **Arguments:** `problem`; `known`, evaluations of an earlier run of the same search; `after`, called with each new
-    evaluation, which may stop the search by an exception; `budget`, forward-equivalent solves after which it stops.
+    evaluation, which may stop the search by an exception; `budget`, forward-equivalent solves after which it stops;
+    `stop`, of the log before each evaluation, whether the search ends there.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class Log:
         known: Sequence[Evaluation] = (),
         after: Callable[[Evaluation], None] = lambda evaluation: None,
         budget: float = np.inf,
+        stop: Callable[["Log"], bool] = lambda log: False,
     ):
-        self.problem, self.after, self.budget = problem, after, budget
+        self.problem, self.after, self.budget, self.stop = problem, after, budget, stop
         self.known, self.evaluations = list(known), []
 
     @property
@@ -62,7 +64,7 @@ class Log:
         last = self.evaluations[-1] if self.evaluations else None
         if last is not None and np.array_equal(last.x, x) and (last.slopes is not None or not derivatives):
             return last
-        if self.solves + (GRADIENT_COST if derivatives else 1.0) > self.budget:
+        if self.solves + (GRADIENT_COST if derivatives else 1.0) > self.budget or self.stop(self):
             raise Spent
         position = len(self.evaluations)
         if position < len(self.known):
@@ -99,7 +101,7 @@ class Log:
 
 
 class Spent(Exception):
-    """The budget of a search is spent."""
+    """The budget of a search is spent, or it was stopped."""
 
 
 def violation(problem: FigureProblem, figures: dict[str, float]) -> float:
@@ -143,7 +145,7 @@ class Climb(eqx.Module):
         scale = problem.sense / (self.scale or max(abs(first.figures[problem.objective]), 1e-300))
 
         def at(x):
-            return log.evaluate(np.clip(x, 0.0, 1.0), derivatives=True)
+            return _guarded(log, log.evaluate(np.clip(x, 0.0, 1.0), derivatives=True))
 
         def loss(x):
             found = at(x)
@@ -161,6 +163,22 @@ class Climb(eqx.Module):
         except Spent:
             pass
         return log.best
+
+
+def _guarded(log: Log, found: Evaluation) -> Evaluation:
+    """What a line search sees of a design where a figure or slope is not finite: a level place, worse than all before
+    and outside of all bounds, from which it steps back."""
+    problem, numbers = log.problem, [found.figures[name] for name in log.problem.wanted]
+    if np.all(np.isfinite(numbers)) and np.all(np.isfinite(found.slopes)):
+        return found
+    known = [problem.sense * e.figures[problem.objective] for e in log.evaluations]
+    known = np.array([value for value in known if np.isfinite(value)])
+    worse = np.min(known) - max(np.ptp(known), 0.1 * np.max(np.abs(known)))
+    figures = {problem.objective: problem.sense * worse}
+    for bound in problem.bounds:
+        low = float(bound.low)
+        figures[bound.figure] = low - bound.scale if np.isfinite(low) else float(bound.high) + bound.scale
+    return Evaluation(found.x, found.figures | figures, np.zeros_like(found.slopes))
 
 
 def _held(problem, at) -> list[dict]:
