@@ -70,17 +70,19 @@ def front(
     other_sense: float,
     search: Callable[[Log, np.ndarray | None], Evaluation],
     points: int = 9,
+    spacing: Callable = np.linspace,
     starts: Sequence[np.ndarray] = (),
     log: Callable[[str, FigureProblem], Log] = lambda name, problem: Log(problem),
 ) -> Front:
     """The front of the objective of a problem and an `other` figure, by epsilon-constraint.
 
     First the best of each alone; then, from the best of the objective on, the best objective with the other held at
-    levels evenly between the two ends, each search from the design of the one before. All bounds of the problem hold.
+    levels between the two ends, each search from the design of the one before. All bounds of the problem hold.
 
     **Arguments:** `other_sense`, 1 where more of the other is wanted, -1 where less; `search`, of a log from a start;
-    `points`, both ends included; `starts`, unit-box designs from which each point is searched as well: the best is
-    kept; `log`, from the name of a search to its log, with what is known of it where the front is resumed.
+    `points`, both ends included; `spacing`, of the levels: `numpy.linspace` or `numpy.geomspace`; `starts`, unit-box
+    designs from which each point is searched as well: the best is kept; `log`, from the name of a search to its log,
+    with what is known of it where the front is resumed.
 
     **Source:** Haimes, Lasdon and Wismer 1971, doi 10.1109/TSMC.1971.4308298.
     """
@@ -89,7 +91,7 @@ def front(
     best = _point("first", _with(problem, free), [None, *starts], search, log)
     opposite = FigureProblem(problem.space, problem.figures, other, other_sense, (*problem.bounds, _free(problem)))
     last = _point("last", opposite, [best.best.x, *starts], search, log)
-    levels = np.linspace(best.best.figures[other], last.best.figures[other], points)
+    levels = spacing(best.best.figures[other], last.best.figures[other], points)
     found = [best]
     for k, level in enumerate(levels[1:-1], 1):
         bound = Bound(other, low=level) if other_sense > 0 else Bound(other, high=level)

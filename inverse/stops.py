@@ -73,19 +73,30 @@ def several(logs: Sequence[Log], search, starts: Sequence[np.ndarray | None]) ->
     """A search from each start, each with a log of its own; the best is kept.
 
     Each may as well run as a task of its own: with its log known, nothing is computed again here.
+
+    **Raises:** [`Impossible`][] where no start can be searched from; one alone scores minus infinity.
     """
     if not logs or len(logs) != len(starts):
         raise ValueError(
             f"Arguments `logs` and `starts` must be alike in number, but {len(logs)} and {len(starts)} are."
         )
-    for log, start in zip(logs, starts, strict=True):
-        search(log, start)
+    said = [_tried(log, search, start) for log, start in zip(logs, starts, strict=True)]
+    if None not in said:
+        raise said[0]
     scores = tuple(float(log.score(log.best)) for log in logs)
     if np.any(np.isfinite(scores)):
         chosen = logs[int(np.argmax(scores))]
     else:
         chosen = min(logs, key=lambda log: violation(log.problem, log.best.figures))
     return Several(chosen.best, scores, sum(log.solves for log in logs))
+
+
+def _tried(log, search, start) -> Impossible | None:
+    try:
+        search(log, start)
+    except Impossible as error:
+        return error
+    return None
 
 
 def spread_starts(problem: FigureProblem, count: int, seed: int = 0) -> list[np.ndarray]:

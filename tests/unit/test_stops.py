@@ -83,5 +83,11 @@ def test_several_starts():
     assert value(found.best.x) == pytest.approx(top, abs=1e-5)
     assert max(found.scores) == pytest.approx(np.sin(4 * top) + 0.1 * top) and np.ptp(found.scores) > 0.1
     assert found.solves == sum(log.solves for log in logs)
+    beyond = FigureProblem(SPACE, lambda r: {"f": jnp.sqrt(1.0 - r[0]) * r[0]}, "f")
+    poor = [np.array([0.9]), np.array([0.2])]
+    found = several([Log(beyond), Log(beyond)], Climb(), poor)
+    assert found.scores[0] == -np.inf and value(found.best.x) == pytest.approx(2 / 3, abs=1e-5)
+    with pytest.raises(Impossible, match="`f` is not finite"):
+        several([Log(beyond)], Climb(), poor[:1])
     with pytest.raises(ValueError, match="alike in number"):
         several(logs, Climb(), starts[:2])
