@@ -51,7 +51,9 @@ def elasticities(problem: FigureProblem, x, names: tuple[str, ...] | None = None
     """
     names = tuple(dict.fromkeys(problem.wanted)) if names is None else tuple(names)
     x = jnp.asarray(x, float)
-    found, slopes = linearised(problem.space, problem.figures, names, x)
+    ordered = tuple(sorted(set(names)))  # as a search has it, so that one compiled function serves both
+    found, slopes = linearised(problem.space, problem.figures, ordered, x)
+    slopes = slopes[np.asarray([ordered.index(name) for name in names])]
     values = np.array([float(found[name]) for name in names])
     at, slopes = np.asarray(problem.space.values(x)), np.asarray(slopes) / _stretch(problem, x)
     return Elasticities(names, problem.space.names, values, at, slopes)
@@ -89,21 +91,22 @@ def interactions(problem: FigureProblem, x, name: str | None = None, step: float
     require("step", step, 1e-8, 0.3)
     name = problem.objective if name is None else name
     x = jnp.asarray(x, float)
-    here = elasticities(problem, x, (name,))
+    names = (name, *(other for other in dict.fromkeys(problem.wanted) if other != name))
+    here = elasticities(problem, x, names)
     rows = []
     for i in range(len(here.variables)):
-        up, down = (_logarithmic_slopes(problem, here.at, i, sign * step, name) for sign in (1.0, -1.0))
+        up, down = (_logarithmic_slopes(problem, here.at, i, sign * step, names) for sign in (1.0, -1.0))
         rows.append((up - down) / (np.log1p(step) - np.log1p(-step)))
     table = np.array(rows) / here.values[0]
     largest = max(float(np.max(np.abs(table))), 1e-300)
     return Interactions(name, here.variables, 0.5 * (table + table.T), float(np.max(np.abs(table - table.T))) / largest)
 
 
-def _logarithmic_slopes(problem, at, i, share, name):
-    """Derivatives of a figure in the logarithms of the variables where the i-th is larger by a share, shape (n,)."""
+def _logarithmic_slopes(problem, at, i, share, names):
+    """Derivatives of the first figure in the logarithms of the variables where the i-th is larger by a share."""
     moved = at * (1.0 + share * (np.arange(len(at)) == i))
     place = jnp.stack([v.to_unit(value) for v, value in zip(problem.space.variables, moved, strict=True)])
-    found = elasticities(problem, place, (name,))
+    found = elasticities(problem, place, names)
     return found.slopes[0] * found.at
 
 
