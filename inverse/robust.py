@@ -39,18 +39,18 @@ class OverCopies(eqx.Module):
     scatter: Scatter
     width: Float[Array, ""]
     lanes: int = eqx.field(static=True)
-    worse: dict[str, float] = eqx.field(static=True)  # of the wanted figures: 1 where less is worse, -1 where more is
+    worse: tuple[tuple[str, float], ...] = eqx.field(static=True)  # of the wanted figures: 1 where less is worse, or -1
 
     def __init__(self, problem: FigureProblem, scatter: Scatter, width=0.01, lanes: int = 1):
         require("width", width, 1e-6, 1.0)
         require("lanes", lanes, 1, 4096)
         self.problem, self.scatter, self.width, self.lanes = problem, scatter, real(width), lanes
         below = {b.figure: -1.0 if np.isneginf(float(b.low)) else 1.0 for b in problem.bounds}
-        self.worse = below | {problem.objective: problem.sense}
+        self.worse = tuple(sorted((below | {problem.objective: problem.sense}).items()))
 
     def of_copies(self, design: PyTree) -> dict[str, Float[Array, " K"]]:
         """The wanted figures of the problem at all copies."""
-        names = tuple(sorted(self.worse))
+        names = tuple(name for name, _ in self.worse)
         values = each(self.problem.figures, names, self.scatter, design, self.lanes)
         return {name: values[:, i] for i, name in enumerate(names)}
 
@@ -61,8 +61,8 @@ class OverCopies(eqx.Module):
     def gathered(self, copies: dict[str, Array]) -> dict[str, Array]:
         """The figures over the copies from those of each."""
         found = {}
-        for name, values in copies.items():
-            side = self.worse[name]
+        for name, side in self.worse:
+            values = copies[name]
             found[f"{name} mean"] = jnp.mean(values)
             found[f"{name} deviation"] = _deviation(values)
             found[f"{name} worst"] = side * jnp.min(side * values)
