@@ -28,7 +28,7 @@ from solver.numerics.march import March  # noqa: E402
 START = {"negative": (85.2e-6, 0.25), "positive": (70e-6, 0.335)}  # m, 1
 free, deviations = [], [Deviation("positive radius", "", 0.05, leaf("positive", "particle_radius"), relative=True)]
 for side, (thickness, porosity) in START.items():
-    free += [Variable(f"{side}_thickness", "m", 4e-5, 1.4e-4, thickness, leaf(side, "thickness"), Logarithmic())]
+    free += [Variable(f"{side}_thickness", "m", 2e-5, 1.4e-4, thickness, leaf(side, "thickness"), Logarithmic())]
     free += [Variable(f"{side}_porosity", "", 0.15, 0.5, porosity, leaf(side, "porosity"))]
     deviations += [Deviation(f"{side} loading", "", 0.02, leaf(side, "heavier"))]
     deviations += [Deviation(f"{side} thickness", "m", 2e-6, leaf(side, "thicker"))]
@@ -62,7 +62,7 @@ for (name, found), x in zip(copies.items(), (nominal, robust), strict=True):
 def drawn():
     """What the copies of both designs give, and how it follows from what the positive electrode is made like."""
     figure, (left, right) = _figure(11.0, 4.2, 1, 2)
-    bins = np.linspace(500, 880, 39)
+    bins = np.linspace(400, 900, 51)
     pores = [100 * np.asarray(jax.vmap(lambda p, x=x: porosity_of(x, p))(scatter.points)) for x in (nominal, robust)]
     for k, (name, found) in enumerate(copies.items()):
         energy, colour = np.asarray(found[ENERGY]), CYCLE[1 - k]
@@ -73,7 +73,7 @@ def drawn():
         right.plot(pores[k][0], energy[0], "D", ms=7, color=colour, mec="black", label=f"{name}, by design")
     left.set(xlabel="energy at 2C by volume of the stack / (Wh/L)", ylabel="copies")
     right.set(xlabel="porosity of the positive electrode as made / %", ylabel="energy at 2C / (Wh/L)")
-    left.legend(loc="upper left", fontsize=9)
+    left.legend(loc=(0.12, 0.4), fontsize=9)
     right.legend(loc="lower right", fontsize=9)
     return figure
 
