@@ -22,14 +22,7 @@ from solver.cell.protocol import DFN  # noqa: E402
 from solver.numerics.march import March  # noqa: E402
 
 START = {"negative": (85.2e-6, 0.25), "positive": (70e-6, 0.335)}  # m, 1
-REFERENCE = (400.0, 100.0)  # Wh/L and min, of the hyper-volume
-
-
-def denser(first, last, count):
-    """Levels that are denser towards the last."""
-    return last + (first - last) * np.linspace(1.0, 0.0, count) ** 2
-
-
+REFERENCE = (600.0, 60.0)  # Wh/L and min, of the hyper-volume
 free = []
 for side, (thickness, porosity) in START.items():
     free += [Variable(f"{side}_thickness", "m", 2e-5, 2e-4, thickness, leaf(side, "thickness"), Logarithmic())]
@@ -38,7 +31,7 @@ coarse = ChargeFigures(DischargeFigures(chen2020(), DFN(Mesh(8, 4, 8, 8), March(
 space = Space(coatings_of(chen2020()), free)
 problem = FigureProblem(space, coarse, ENERGY, bounds=[Bound(RATIO, 1.05, 1.3)])
 thin = space.locate(space.insert(np.array([4e-5, 0.35, 3e-5, 0.35])))  # a second start for each point
-found = front(problem, TIME, -1.0, Climb(60, 1e-6), 12, denser, starts=[np.asarray(thin)])
+found = front(problem, TIME, -1.0, Climb(60, 1e-6), 11, np.geomspace, starts=[np.asarray(thin)])
 fine = FigureProblem(space, ChargeFigures(DischargeFigures(chen2020(), DFN(), 1 / 3)), ENERGY)
 finer = [fine.measure(point.best.x) for point in found.points]
 for (energy, minutes), again, values in zip(found.values, finer, found.designs, strict=True):
