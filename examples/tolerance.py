@@ -66,20 +66,20 @@ def drawn():
         left.barh(rows + 0.27 * (k - 1), found.table[k], 0.25, color=CYCLE[k], label=name)
     left.set(yticks=rows, yticklabels=space.names, xlabel="percent by percent")
     left.invert_yaxis()
-    left.legend(fontsize=8)
+    left.legend(loc="lower right", fontsize=8)
     size = np.abs(crossed.table).max()
     image = middle.imshow(crossed.table, cmap="RdBu_r", vmin=-size, vmax=size)
-    middle.set(xticks=rows, yticks=rows, yticklabels=space.names, title=f"interactions in {ENERGY}")
+    middle.set(xticks=rows, yticks=rows, yticklabels=space.names, title="interactions in energy by volume")
     middle.set_xticks(rows, space.names, rotation=40, ha="right")
     middle.grid(visible=False)
     figure.colorbar(image, ax=middle, shrink=0.8)
     for k, plan in enumerate(plans):
-        label = f"{plan.yield_:.1%} above {LIMIT:g} Wh/L"
+        label = f"{plan.yield_:.1%} above it"
         right.barh(rows + 0.27 * (k - 1), plan.factors, 0.25, color=CYCLE[k], label=label)
     right.axvline(1.0, color="#555555", lw=1.0)
-    right.set(yticks=rows, yticklabels=spread.deviations, xlabel="tolerance at least cost / that given", xscale="log")
+    right.set(yticks=rows, yticklabels=spread.deviations, xlabel="tolerance at least cost / that given", xlim=(0, 3.4))
     right.invert_yaxis()
-    right.legend(fontsize=8)
+    right.legend(loc="center right", fontsize=8, title=f"{LIMIT:g} Wh/L")
     return figure
 
 
