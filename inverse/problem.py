@@ -110,18 +110,28 @@ class FigureProblem(Problem):
         """All figures at `x`."""
         return self.figures(self.space(x))
 
-    @eqx.filter_jit
     def linearise(self, x: Float[Array, " n"]) -> tuple[dict[str, Array], Float[Array, "k n"]]:
-        """All figures at `x`, and the derivatives of those of [`FigureProblem.wanted`][]: one run, side by side."""
+        """All figures at `x`, and the derivatives of those of [`FigureProblem.wanted`][]: one run, side by side.
 
-        def stacked(x):
-            figures = self.figures(self.space(x))
-            return jnp.stack([figures[name] for name in self.wanted]), figures
-
-        _, pull, figures = jax.vjp(stacked, x, has_aux=True)
-        return figures, jax.vmap(pull)(jnp.eye(len(self.wanted), dtype=x.dtype))[0]
+        What is compiled does not depend on which of them is the objective, nor on the bounds.
+        """
+        names = tuple(sorted(set(self.wanted)))
+        figures, slopes = linearised(self.space, self.figures, names, x)
+        return figures, slopes[np.asarray([names.index(name) for name in self.wanted])]
 
     def measure(self, x: Float[Array, " n"], seed: int = 0) -> dict[str, float]:
         """The `objective` and all figures at `x`, as numbers."""
         figures = {name: float(value) for name, value in self.look(jnp.asarray(x)).items()}
         return {"objective": figures[self.objective], **figures}
+
+
+@eqx.filter_jit
+def linearised(space: Space, figures: Callable, names: tuple[str, ...], x: Float[Array, " n"]):
+    """All figures of what a space makes at `x`, and the derivatives of those of `names`, shape (k, n)."""
+
+    def stacked(x):
+        found = figures(space(x))
+        return jnp.stack([found[name] for name in names]), found
+
+    _, pull, found = jax.vjp(stacked, x, has_aux=True)
+    return found, jax.vmap(pull)(jnp.eye(len(names), dtype=x.dtype))[0]

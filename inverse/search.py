@@ -39,7 +39,8 @@ class Log:
     """The evaluations of a search in their order: what to resume from, what it cost, and the best so far.
 
     **Arguments:** `problem`; `known`, evaluations of an earlier run of the same search; `after`, called with each new
-    evaluation, which may stop the search by an exception; `budget`, forward-equivalent solves after which it stops.
+    evaluation, which may stop the search by an exception; `budget`, forward-equivalent solves after which it stops;
+    `stop`, of the log before each evaluation, whether the search ends there.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class Log:
         known: Sequence[Evaluation] = (),
         after: Callable[[Evaluation], None] = lambda evaluation: None,
         budget: float = np.inf,
+        stop: Callable[["Log"], bool] = lambda log: False,
     ):
-        self.problem, self.after, self.budget = problem, after, budget
+        self.problem, self.after, self.budget, self.stop = problem, after, budget, stop
         self.known, self.evaluations = list(known), []
 
     @property
@@ -63,7 +65,7 @@ class Log:
         last = self.evaluations[-1] if self.evaluations else None
         if last is not None and np.array_equal(last.x, x) and (last.slopes is not None or not derivatives):
             return last
-        if self.solves + (GRADIENT_COST if derivatives else 1.0) > self.budget:
+        if self.solves + (GRADIENT_COST if derivatives else 1.0) > self.budget or self.stop(self):
             raise Spent
         position = len(self.evaluations)
         if position < len(self.known):
@@ -100,7 +102,7 @@ class Log:
 
 
 class Spent(Exception):
-    """The budget of a search is spent."""
+    """The budget of a search is spent, or it was stopped."""
 
 
 def violation(problem: FigureProblem, figures: dict[str, float]) -> float:
@@ -119,17 +121,21 @@ def _evaluated(problem, x, derivatives) -> Evaluation:
 class Climb(eqx.Module):
     """A search by exact derivatives: SLSQP where figures are held within bounds, L-BFGS-B otherwise.
 
-    **Arguments:** `steps`, iterations at most; `tolerance`, of the objective relative to its value at the start.
+    **Arguments:** `steps`, iterations at most; `tolerance`, of the objective relative to its `scale`, by default its
+    value at the start, which will not do where that is about zero.
 
     **Source:** Byrd et al. 1995, doi 10.1137/0916069; Kraft 1988, DFVLR-FB 88-28.
     """
 
     steps: int = eqx.field(static=True, default=100)
     tolerance: float = eqx.field(static=True, default=1e-12)
+    scale: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         require("steps", self.steps, 1, 10**6)
         require("tolerance", self.tolerance, 1e-15, 0.1)
+        if self.scale is not None:
+            require("scale", self.scale, 1e-300)
 
     def __call__(self, log: Log, start=None) -> Evaluation:
         """The best evaluation of a search from `start`, by default that of the space."""
@@ -137,10 +143,10 @@ class Climb(eqx.Module):
         x = np.asarray(problem.space.start if start is None else start, float)
         first = log.evaluate(x, derivatives=True)
         _require_useful(problem, first)
-        scale = problem.sense / max(abs(first.figures[problem.objective]), 1e-300)
+        scale = problem.sense / (self.scale or max(abs(first.figures[problem.objective]), 1e-300))
 
         def at(x):
-            return log.evaluate(np.clip(x, 0.0, 1.0), derivatives=True)
+            return _guarded(log, log.evaluate(np.clip(x, 0.0, 1.0), derivatives=True))
 
         def loss(x):
             found = at(x)
@@ -160,6 +166,22 @@ class Climb(eqx.Module):
         except Spent:
             pass
         return log.best
+
+
+def _guarded(log: Log, found: Evaluation) -> Evaluation:
+    """What a line search sees of a design where a figure or slope is not finite: a level place, worse than all before
+    and outside of all bounds, from which it steps back."""
+    problem, numbers = log.problem, [found.figures[name] for name in log.problem.wanted]
+    if np.all(np.isfinite(numbers)) and np.all(np.isfinite(found.slopes)):
+        return found
+    known = [problem.sense * e.figures[problem.objective] for e in log.evaluations]
+    known = np.array([value for value in known if np.isfinite(value)])
+    worse = np.min(known) - max(np.ptp(known), 0.1 * np.max(np.abs(known)))
+    figures = {problem.objective: problem.sense * worse}
+    for bound in problem.bounds:
+        low = float(bound.low)
+        figures[bound.figure] = low - bound.scale if np.isfinite(low) else float(bound.high) + bound.scale
+    return Evaluation(found.x, found.figures | figures, np.zeros_like(found.slopes))
 
 
 def _held(problem, at) -> list[dict]:

@@ -226,27 +226,36 @@ def full_at_upper_cutoff(cell: Cell, reach: float = 0.1) -> Cell:
     """`cell` with its full state moved, at constant lithium, to where the voltage at rest is the upper cut-off.
 
     Charge q leaves one electrode for the other, so each stoichiometry moves by q over its F c_max eps_act L. Found by
-    bisection within `reach` of the theoretical capacity. At fixed cut-off and ratio of capacities the stoichiometries
-    are the same whatever the structure, so that no derivative is lost.
+    bisection within `reach` of the theoretical capacity; the derivative is that of the root, by one Newton step.
     """
-    electrodes = lax.stop_gradient((cell.negative, cell.positive))
-    capacity = theoretical_capacity(electrodes[1])
-    widths = [jnp.abs(e.stoichiometry_full - e.stoichiometry_empty) / theoretical_capacity(e) for e in electrodes]
+    electrodes = (cell.negative, cell.positive)
+    held = lax.stop_gradient(electrodes)
+    capacity = theoretical_capacity(held[1])
 
     def moved(charge, negative, positive):
-        first, second = (charge * width for width in widths)
+        first, second = (
+            charge * jnp.abs(e.stoichiometry_full - e.stoichiometry_empty) / theoretical_capacity(e)
+            for e in (negative, positive)
+        )
         return negative.stoichiometry_full - first, positive.stoichiometry_full + second
+
+    def above(charge, negative, positive):
+        x_n, x_p = moved(charge, negative, positive)
+        return positive.material.potential(x_p) - negative.material.potential(x_n) - cell.upper_cutoff
 
     def halve(_, ends):
         low, high = ends
         middle = 0.5 * (low + high)
-        x_n, x_p = moved(middle, *electrodes)
-        voltage = electrodes[1].material.potential(x_p) - electrodes[0].material.potential(x_n)
-        above = voltage > cell.upper_cutoff
-        return jnp.where(above, middle, low), jnp.where(above, high, middle)
+        up = lax.stop_gradient(above(middle, *held)) > 0
+        return jnp.where(up, middle, low), jnp.where(up, high, middle)
 
     ends = lax.stop_gradient(jax.jit(lambda: lax.fori_loop(0, 60, halve, (-reach * capacity, reach * capacity)))())
-    full = moved(0.5 * (ends[0] + ends[1]), cell.negative, cell.positive)
+    charge = 0.5 * (ends[0] + ends[1])
+    slope = lax.stop_gradient(jax.grad(above)(charge, *held))
+    lacking = above(charge, *electrodes)
+    # Zero in value, so that what is not found within `reach` stays where the bisection left it.
+    charge = charge - (lacking - lax.stop_gradient(lacking)) / slope
+    full = moved(charge, *electrodes)
     return eqx.tree_at(lambda c: (c.negative.stoichiometry_full, c.positive.stoichiometry_full), cell, full)
 
 

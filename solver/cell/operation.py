@@ -4,13 +4,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from microstructure.checks import is_concrete, require
 
 from ..numerics.solution import Solution
 from .cell import Cell, open_circuit_voltage, theoretical_capacity
-from .control import constant_current, constant_voltage, limits
+from .control import constant_current, constant_voltage, limits, plating_limit
 from .cycle import Step, cycle
 from .method import DFN, Method
 from .protocol import Stop, discharge
@@ -116,6 +116,37 @@ def round_trip(
         plating_margin=jnp.min(course.plating[:2]),
     )
     return Solution(value, done.result, done.stats)
+
+
+class FastCharge(eqx.Module):
+    """A charge that never plates: `time`, s, infinite where its end is not reached, `plating_margin`, V, the least
+    plating potential, and `end`, by step, one of `ENDS` of [`cycle`][solver.cell.cycle.cycle]."""
+
+    time: Float[Array, ""]
+    plating_margin: Float[Array, ""]
+    end: Int[Array, "3"]
+
+
+def fast_charge(cell: Cell, current_density, method: DFN | None = None, *, margin=0.01, low=0.1, high=0.8) -> Solution:
+    """From rest at one state of charge to another at a constant current, less of it where the plating potential would
+    fall below `margin`, V, and then at the upper cut-off; a [`FastCharge`][], not successful where a step failed.
+
+    **Arguments:** `current_density`, A/m2, positive; `low` and `high`, shares of the theoretical capacity.
+    """
+    require("current_density", current_density, 1e-9, unit="A/m2", hint="It is positive for a charge.")
+    current, capacity = jnp.asarray(current_density, float), theoretical_capacity(cell.positive)
+    ends = {"voltage": (None, cell.upper_cutoff), "drawn": (-(high - low) * capacity, None)}
+    steps = [
+        Step(constant_current(-current), limits(plating=(margin, None), **ends)),
+        Step(plating_limit(margin), limits(**ends)),
+        Step(constant_voltage(cell.upper_cutoff), limits(drawn=ends["drawn"])),
+    ]
+    done = cycle(cell, steps, method, state_of_charge=low)
+    course = done.value
+    state = jax.lax.cummax(low - course.drawn.ravel() / capacity)
+    # The last step ends at `high` but for rounding.
+    time = charging_time(course.time.ravel(), state, low, high - 1e-9, -course.current.ravel() / capacity)
+    return Solution(FastCharge(time, jnp.min(course.plating), course.end), done.result, done.stats)
 
 
 def charging_time(time, state_of_charge, low=0.1, high=0.8, rate=None) -> Array:
