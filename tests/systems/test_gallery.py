@@ -118,7 +118,7 @@ def test_what_a_problem_says(here, capsys):
     assert {"start", "best uniform", "random search", "Nelder-Mead", "Powell", "COBYQA"} <= set(rows)
     assert 3.0 < metrics["gain_over_best_uniform_percent"] < 6.0
     assert all(rows[name]["solves"] <= found["solves"]["climb"] for name in ("Nelder-Mead", "Powell", "COBYQA"))
-    assert all(rows[name]["best"] > found["objective"] for name in (*gallery.METHODS, "random search"))
+    assert all(rows[name]["best"] > found["objective"] for name in ("Nelder-Mead", "Powell", "COBYQA", "random search"))
     assert metrics["gradient_check"]["resistance_ohm_cm2"].startswith("holds")
     layers = metrics["variants"]["rows"]
     resistances = [layers[n]["figures"]["resistance_ohm_cm2"] for n in ("2", "4", "8", "16", "32")]
