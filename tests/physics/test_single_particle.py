@@ -117,11 +117,11 @@ def test_half_cell_of_the_peer(model):
     assert value.end_time == pytest.approx(curve["end_time_s"], abs=0.15)  # where the voltage falls by 0.14 mV/s
 
 
-@pytest.mark.slow  # PyBaMM on fine meshes
+@pytest.mark.slow  # PyBaMM on the meshes of the frozen curves: half as many shells end 0.06 s earlier
 @pytest.mark.parametrize(("model", "name", "conductivity", "lithium"), CURVES)
 def test_frozen_curves_are_those_of_the_peer(model, name, conductivity, lithium):
     question = {"model": model, "name": name, "lithium": lithium, "conductivity": conductivity or "default"}
-    answer = ask_peer("pybamm_spm", question | {"cells": 60, "shells": 120, "tolerance": 1e-8})
+    answer = ask_peer("pybamm_spm", question | {"cells": 120, "shells": 200, "tolerance": 1e-9})
     if "not_run" in answer:
         pytest.skip(f"PyBaMM: {answer['not_run']}")
     curve = CURVES[model, name, conductivity, lithium]
