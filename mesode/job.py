@@ -353,7 +353,8 @@ def _unknown(path: str) -> str:
 
 
 def _nearest(name: str, known) -> str:
-    close = difflib.get_close_matches(name, list(known), 1, 0.4)
+    begun = [each for each in known if name and each.startswith(name)]
+    close = begun or difflib.get_close_matches(name, list(known), 1, 0.4)
     return f"; the nearest known one is `{close[0]}`" if close else f"; known are {', '.join(list(known)[:6])}, ..."
 
 

@@ -24,6 +24,7 @@ COMMANDS = (
     "calender",
     "gradient",
     "design",
+    "fit",
     "transport",
     "measure",
     "discharge",

@@ -113,7 +113,7 @@ def test_more_starts_keep_the_best_and_tell_the_spread():
     ripple = FigureProblem(SPACE, trapped, "f", -1.0)
     one = front(ripple, "g", -1.0, CLIMB, 3)
     starts = [np.asarray(SPACE.locate((jnp.asarray(a), jnp.asarray(0.1)))) for a in (0.1, 0.8, 1.6)]
-    many = front(ripple, "g", -1.0, CLIMB, 3, starts)
+    many = front(ripple, "g", -1.0, CLIMB, 3, starts=starts)
     middle = many.points[1] if len(many.points) > 2 else many.points[0]
     assert len(middle.scores) == 4 and np.ptp(middle.scores) > 0.1
     assert many.hypervolume([9, 9]) >= one.hypervolume([9, 9])
