@@ -1,6 +1,5 @@
 """Jobs of `mesode fit`: TOML in, checked values out. All errors are found at once."""
 
-import csv
 import dataclasses
 import difflib
 import math
@@ -11,7 +10,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from microstructure.exchange import bdf
-from microstructure.exchange.tables import LARGEST_FILE
 
 _TOP = ("cell", "thermal", "temperature_laws", "output", "curve", "parameters", "errors", "method", "candidates")
 _CURVE = ("file", "c_rate", "current_A", "use", "name")
@@ -280,15 +278,7 @@ def read_discharge(path, c_rate=None, current=None) -> Reading:
 
 
 def _columns(path: pathlib.Path, c_rate) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise ValueError(f"The file `{path}` does not exist.")
-    if path.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"The file `{path}` is larger than {LARGEST_FILE} bytes.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"The file `{path}` is no CSV in UTF-8.") from error
+    rows = bdf.read_rows(path)
     head = [label.strip() for label in rows[0]] if rows else []
     if not {"time_s", "voltage_V", "current_A"} <= set(head):
         curve = bdf.read_bdf(path)

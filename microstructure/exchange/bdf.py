@@ -78,6 +78,22 @@ def write_bdf(path, curve: Curve) -> None:
         writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
 
 
+def read_rows(path: pathlib.Path) -> list[list[str]]:
+    """The rows of a CSV file that are not empty.
+
+    **Raises:** `ValueError`, in one sentence, for a file that is missing, too large or no CSV in UTF-8.
+    """
+    if not path.is_file():
+        raise ValueError(f"The file `{path}` does not exist.")
+    if path.stat().st_size > LARGEST_FILE:
+        raise ValueError(f"The file `{path}` is larger than {LARGEST_FILE} bytes.")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return [row for row in csv.reader(file) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"The file `{path}` is no CSV in UTF-8.") from error
+
+
 def read_bdf(path) -> Curve:
     """Reads a BDF CSV, its columns by preferred label or machine-readable name; further columns of numbers are kept.
 
@@ -85,15 +101,7 @@ def read_bdf(path) -> Curve:
     is none or not finite, or goes back in time.
     """
     path = pathlib.Path(path)
-    if not path.is_file():
-        raise ValueError(f"The file `{path}` does not exist.")
-    if path.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"The file `{path}` is larger than {LARGEST_FILE} bytes.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"The file `{path}` is no CSV in UTF-8.") from error
+    rows = read_rows(path)
     labels = [_BY_NAME.get(label.strip(), label.strip()) for label in rows[0]] if rows else []
     missing = [label for label in _REQUIRED if label not in labels]
     if missing:
