@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from microstructure.checks import is_concrete
-from microstructure.units import Wh, cm, hour, litre, mAh_cm2
+from microstructure.units import Wh, cm, hour, litre, mAh_cm2, um
 from solver import pipeline
 from solver.cell.bill import Items
 from solver.cell.carbon import emissions, footprint
@@ -74,6 +74,16 @@ class TortuosityFactor(eqx.Module):
     def __call__(self, cell: Cell, methods: Methods) -> Array:
         """The figure of a cell."""
         return cell.positive.porosity / cell.positive.electrolyte_transport
+
+
+class CoatingThickness(eqx.Module):
+    """Thickness of the positive electrode without its foil, um."""
+
+    sense: ClassVar[float] = -1.0
+
+    def __call__(self, cell: Cell, methods: Methods) -> Array:
+        """The figure of a cell."""
+        return cell.positive.thickness / um
 
 
 class CapacityRetention(eqx.Module):
@@ -146,6 +156,7 @@ Objective = (
     | Carbon
     | PulseResistance
     | Porosity
+    | CoatingThickness
     | TortuosityFactor
 )
 

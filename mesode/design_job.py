@@ -12,6 +12,7 @@ from inverse.objective import (
     AverageVoltage,
     CapacityRetention,
     Carbon,
+    CoatingThickness,
     Constraint,
     Cost,
     EnergyDensity,
@@ -72,6 +73,7 @@ def objective_of(job: Job, name: str):
         "pulse_resistance_ohm_cm2": PulseResistance(),
         "porosity": Porosity(),
         "tortuosity_factor_x": TortuosityFactor(),
+        "coating_thickness_um": CoatingThickness(),
     }[name]
 
 

@@ -23,7 +23,7 @@ from microstructure.units import mAh_cm2, um
 NAMES = (
     "reaction_zone", "linear_porous_electrode", "graded_electrode", "graded_fixed_mass", "graded_cell",
     "thickness_and_porosity", "active_mass_ratio", "fast_charge", "cheapest_at_rate",
-    "drying_schedule", "full_chain",
+    "drying_schedule", "calendering_load", "new_batch", "full_chain",
 )  # fmt: skip
 SECONDS = 1.0  # between savings of a baseline
 SHOWN = {"m": (1 / um, "um"), "C/m2": (1 / mAh_cm2, "mAh_cm2")}  # units that a variable is told in

@@ -66,6 +66,7 @@ OBJECTIVES = (
     "pulse_resistance_ohm_cm2",
     "porosity",
     "tortuosity_factor_x",
+    "coating_thickness_um",
 )
 
 # Which keys of a distribution of sizes say what each kind is.
