@@ -41,7 +41,8 @@ class Challenge(eqx.Module):
     tighter tolerances; `along`, the name of what the `variants` differ in, with its unit; `at`, where the problem
     itself lies there; `shown`, names of figures to draw along it; `climb`, how to search, and from how many `starts`,
     of which all but the first are drawn at random; `others`, methods without derivatives to compare it with;
-    `more_random`, solves of the random search over its own.
+    `more_random`, solves of the random search over its own; `hold`, whether
+    all searches hold what is drawn at the start, because a design drawn anew scatters by more than a design is off.
     """
 
     name: str = eqx.field(static=True)
@@ -61,6 +62,7 @@ class Challenge(eqx.Module):
         static=True, default=("Nelder-Mead", "Powell", "COBYQA", "differential evolution")
     )
     more_random: float = eqx.field(static=True, default=1.0)
+    hold: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         if self.finer is not None and self.finer.space.names != self.problem.space.names:

@@ -14,7 +14,7 @@ from inverse import challenge as challenges
 from inverse.challenge import Challenge
 from inverse.gradient_check import gradient_check
 from inverse.problem import FigureProblem, Impossible
-from inverse.search import FEASIBLE, DerivativeFree, Evaluation, Log, RandomSearch, solves_to, violation
+from inverse.search import FEASIBLE, GRADIENT_COST, DerivativeFree, Evaluation, Log, RandomSearch, solves_to, violation
 from mesode import record
 from mesode.process import Stop, StopWatch
 from microstructure import store
@@ -127,6 +127,8 @@ def unpacked(rows: Mapping) -> list[Evaluation]:
 
 def solve(challenge: Challenge, saved: Checkpoint, seed: int, say: Callable[[str], None]) -> dict:
     """The design with its check, its baselines, its neighbours and its judgement on the finer mesh: a run file."""
+    if challenge.hold:
+        challenge = eqx.tree_at(lambda c: c.problem, challenge, challenge.problem.held(challenge.problem.space.start))
     problem = challenge.problem
     check = _checked(problem, saved, seed, say)
 
@@ -142,6 +144,7 @@ def solve(challenge: Challenge, saved: Checkpoint, seed: int, say: Callable[[str
         "literature": challenge.literature,
         "objective": problem.objective,
         "sense": problem.sense,
+        "gradient_cost": GRADIENT_COST,
         "check": check,
         "variables": _variables(problem, climb.evaluations[0].x, best.x),
         "at_bounds": _at_bounds(problem, best.x),

@@ -88,7 +88,17 @@ def along(variants: dict, own: dict | None = None) -> Figure:
             axis.set_xscale("log", base=2)
             axis.set_xticks(at, [f"{a:g}" for a in at])
         axis.yaxis.set_major_locator(MaxNLocator(6))
+        axis.ticklabel_format(axis="y", useOffset=False)
+        _widen(axis)
     return figure
+
+
+def _widen(axis, least: float = 0.01) -> None:
+    """Limits at least a percent apart, so that what does not change looks like it."""
+    low, high = axis.get_ylim()
+    room = 0.5 * (least * max(abs(low), abs(high)) - (high - low))
+    if room > 0:
+        axis.set_ylim(low - room, high + room)
 
 
 @styled
@@ -105,12 +115,12 @@ def profiles(rows: dict, start: dict | None = None) -> Figure | None:
     found = {stem: entries for stem, entries in found.items() if len(entries) > 1}
     if not found:
         return None
-    figure, axis = _figure(5.4, 3.4)
+    figure, axis = _figure(7.2, 3.4)
     for (stem, entries), colour in zip(found.items(), CYCLE, strict=False):
         edges = np.linspace(0.0, 1.0, len(entries) + 1)
         axis.stairs([row["best"] for row in entries], edges, color=colour, lw=2.2, baseline=None, label=f"{stem}, best")
         axis.stairs([row["start"] for row in entries], edges, color=colour, lw=1.0, ls=":", baseline=None,
                     label=f"{stem}, start")  # fmt: skip
     axis.set(xlabel="position, share of the thickness, entry 1 on the left", ylabel=", ".join(found))
-    axis.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)
     return figure

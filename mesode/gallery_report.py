@@ -63,7 +63,8 @@ def _searches(data: Mapping) -> str:
         "solves to 1 %": [_count(row.get("solves_to_1_percent")) for row in rows.values()],
     }
     caption = (
-        "The best design that holds its bounds after so many solves; an evaluation with derivatives counts as three. "
+        "The best design that holds its bounds after so many solves; an evaluation with derivatives counts as "
+        f"{number(data['gradient_cost'])}. "
         "Searches without derivatives were given as many solves as the one with them took."
     )
     figure = figures.course(rows, data["objective"], float(data["sense"]))

@@ -12,10 +12,10 @@ from scipy import integrate, linalg, optimize
 
 from inverse import challenge as challenges
 from inverse.gradient_check import gradient_check, judged
-from inverse.problem import FigureProblem
-from inverse.problems import graded_electrode, graded_fixed_mass, linear_porous_electrode, reaction_zone
+from inverse.problem import Bound, FigureProblem
+from inverse.problems import graded_electrode, graded_fixed_mass, linear_porous_electrode, new_batch, reaction_zone
 from inverse.problems.linear_porous_electrode import LinearElectrode, closed_form, layered, layers_of
-from inverse.search import Log
+from inverse.search import Climb, Log
 from inverse.space import Entry, Leaf, Space, Variable, profile
 
 
@@ -164,3 +164,23 @@ def test_the_power_of_a_layer_is_the_integral_that_it_stands_for():
     power = integrate.simpson(current**2 / kappa + (1 - current) ** 2 / sigma + reaction * eta**2, x=fine)
     assert power == pytest.approx(float(closed_form(electrode)), rel=1e-6)
     assert math.isfinite(power)
+
+
+def test_the_mismatch_with_targets_and_its_derivative():
+    """Two figures of two variables, in percent of their targets, squared; zero where both are met."""
+    free = [
+        Variable(name, "m", 1.0, 3.0, start, Leaf(lambda d, n=name: d[n])) for name, start in (("a", 1.5), ("b", 2.5))
+    ]
+    space = Space({"a": jnp.asarray(1.0), "b": jnp.asarray(1.0)}, free)
+    figures = FigureProblem(
+        space, lambda d: {"area": d["a"] * d["b"], "side": d["a"] + d["b"] ** 2}, "area", bounds=[Bound("side")]
+    )
+    problem = new_batch.OnTarget(figures, [4.0, 6.0])
+    found, slopes = problem.linearise(space.start)
+    expected = (100 * (3.75 / 4 - 1)) ** 2 + (100 * (7.75 / 6 - 1)) ** 2
+    assert float(found["mismatch"]) == pytest.approx(expected, rel=1e-12)
+    for k, direction in enumerate(np.eye(2)):
+        ends = [float(problem.look(space.start + s * 1e-5 * direction)["mismatch"]) for s in (1.0, -1.0)]
+        assert float(slopes[0, k]) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
+    met = Climb(tolerance=1e-14)(Log(problem))
+    assert met.figures["mismatch"] < 1e-6 and met.figures["area"] == pytest.approx(4.0, rel=1e-5)
