@@ -1,4 +1,5 @@
-"""Inverse design: exact answers, solves to the optimum beside methods without derivatives, and a step of the chain.
+"""Inverse design: exact answers, solves to the optimum beside methods without derivatives, resumed searches, a step of
+the chain, and calibration.
 
 Solves are forward-equivalent: an evaluation with derivatives counts as `GRADIENT_COST`. A search has arrived when its
 best design is within 1 % of the best that any search has found. Every search begins at the start of the problem and at
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import aimed, case
+from benchmarks.suites import inverse_fit
 from inverse.challenge import Challenge, errors
 from inverse.search import DerivativeFree, Log, RandomSearch, solves_to
 
@@ -39,7 +41,9 @@ def measure(peers: bool = True) -> list[dict]:
         yield _exact(name)
     for name in CONTESTED:
         yield _contest(name, peers)
+    yield _resumed("reaction_zone")
     yield _chain_step()
+    yield from inverse_fit.measure(peers=peers)
 
 
 def _challenge(name: str) -> Challenge:
@@ -91,6 +95,24 @@ def _log(challenge: Challenge, method, start, budget: float) -> Log:
 
 def _median(logs, best: float, budget: float) -> float:
     return float(np.median([min(solves_to(log, best), budget) for log in logs]))
+
+
+def _resumed(name: str) -> dict:
+    """A search killed after each of its evaluations in turn, and begun again from those that it had made."""
+    challenge = _challenge(name)
+    whole = _log(challenge, challenge.climb, None, np.inf).evaluations
+    differ = 0
+    for killed in range(1, len(whole)):
+        log = Log(challenge.problem, known=whole[:killed])
+        challenge.climb(log)
+        differ += _bytes(log.evaluations) != _bytes(whole)
+    row = _row(f"resume after a kill: {name}", challenge, kills=len(whole) - 1, differ=differ)
+    return aimed(row, "differ", 0)
+
+
+def _bytes(evaluations) -> list[bytes]:
+    return [b"".join([e.x.tobytes(), np.asarray(list(e.figures.values())).tobytes(), e.slopes.tobytes()])
+            for e in evaluations]  # fmt: skip
 
 
 def _chain_step() -> dict:
