@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import expit, logit
 from jaxtyping import Array, Float, PyTree
 
 from microstructure.checks import require
@@ -34,6 +35,19 @@ class Logarithmic(eqx.Module):
     def unit(self, value, low, high) -> Array:
         """From the bounds to the unit interval."""
         return jnp.log(value / low) / jnp.log(high / low)
+
+
+class Logit(eqx.Module):
+    """logit value = logit low + (logit high - logit low) u, for shares that come near to zero or to one."""
+
+    def value(self, u, low, high) -> Array:
+        """From the unit interval to the bounds."""
+        low, high = logit(low), logit(high)
+        return expit(low + (high - low) * u)
+
+    def unit(self, value, low, high) -> Array:
+        """From the bounds to the unit interval."""
+        return (logit(value) - logit(low)) / (logit(high) - logit(low))
 
 
 class Leaf(eqx.Module):
@@ -94,7 +108,8 @@ class Variable(eqx.Module):
     """A free number of a recipe.
 
     **Arguments:** `name`; `unit`, of the numbers here, SI; `low`, `high`, bounds; `start`, between them; `place`, a
-    [`Leaf`][], [`Entry`][], [`Fraction`][] or [`PressedPorosity`][]; `transform`, [`Affine`][] or [`Logarithmic`][].
+    [`Leaf`][], [`Entry`][], [`Fraction`][] or [`PressedPorosity`][]; `transform`, [`Affine`][], [`Logarithmic`][] or
+    [`Logit`][].
     """
 
     name: str = eqx.field(static=True)
@@ -103,7 +118,7 @@ class Variable(eqx.Module):
     high: Float[Array, ""] = eqx.field(converter=real)
     start: Float[Array, ""] = eqx.field(converter=real)
     place: Leaf | Entry | Fraction | PressedPorosity
-    transform: Affine | Logarithmic = eqx.field(default_factory=Affine)
+    transform: Affine | Logarithmic | Logit = eqx.field(default_factory=Affine)
 
     def __check_init__(self):
         require(f"{self.name}.low", self.low, unit=self.unit)
@@ -115,6 +130,11 @@ class Variable(eqx.Module):
         if isinstance(self.transform, Logarithmic) and low <= 0:
             raise ValueError(
                 f"Variable `{self.name}` is logarithmic and must have a positive lower bound, but {low:g} was given."
+            )
+        if isinstance(self.transform, Logit) and not 0 < low < high < 1:
+            raise ValueError(
+                f"Variable `{self.name}` is a share on a logit scale and must be bounded inside 0 and 1, but "
+                f"{low:g} to {high:g} were given."
             )
         require(f"start of {self.name}", start, low, high, unit=self.unit, hint="Widen the bounds or move the start.")
         if isinstance(self.place, Fraction) and not (0 <= low and high < 1):
