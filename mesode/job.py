@@ -1,14 +1,14 @@
 """Job files: TOML in, a checked `Job` out. All errors are found at once, with line, allowed range and nearest key."""
 
 import dataclasses
-import difflib
 import math
 import pathlib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 
-from mesode.keys import BY_PATH, KEYS, MATERIAL_BY_NAME, OBJECTIVES, SECTIONS, SIZE_KINDS, VARIABLES, Key
+from mesode.keys import BY_PATH, KEYS, MATERIAL_BY_NAME, OBJECTIVES, SECTIONS, SIZE_KINDS, VARIABLES
+from mesode.values import check_value, nearest, no_variable, unknown
 
 COMPOSITION_TOLERANCE = 1e-6
 
@@ -153,7 +153,7 @@ def _check(entries, errors: list[str], source: str, economics: Mapping) -> Job:
         elif path.startswith("design.constraints."):
             _take_constraint(path.removeprefix("design.constraints."), value, where, constraints, errors)
         elif path not in BY_PATH:
-            errors.append(f"{where}: {_unknown(path)}")
+            errors.append(f"{where}: {unknown(path)}")
         else:
             value, problem = check_value(BY_PATH[path], value)
             if problem:
@@ -186,7 +186,7 @@ def _check_together(values, given, places, materials, variables, source, errors)
     _check_sizes(values, given, places, variables, source, errors)
     for path in values["gradient.variables"]:
         if path not in VARIABLES:
-            errors.append(f"{places.get('gradient.variables', source)}: {_no_variable(path)}")
+            errors.append(f"{places.get('gradient.variables', source)}: {no_variable(path)}")
     for path, (lower, upper) in variables.items():
         if not lower <= values[path] <= upper:
             errors.append(
@@ -234,7 +234,7 @@ def _take_material(path, value, where, materials, errors) -> None:
         return
     key = MATERIAL_BY_NAME.get(field)
     if key is None:
-        errors.append(f"{where}: `{field}` is no key of [material.{name}]{_nearest(field, MATERIAL_BY_NAME)}.")
+        errors.append(f"{where}: `{field}` is no key of [material.{name}]{nearest(field, MATERIAL_BY_NAME)}.")
         return
     value, problem = check_value(dataclasses.replace(key, section=f"material.{name}"), value)
     if problem:
@@ -245,7 +245,7 @@ def _take_material(path, value, where, materials, errors) -> None:
 
 def _take_variable(path, value, where, variables, errors) -> None:
     if path not in VARIABLES:
-        errors.append(f"{where}: {_no_variable(path)}")
+        errors.append(f"{where}: {no_variable(path)}")
         return
     if not (isinstance(value, list) and len(value) == 2):
         errors.append(f"{where}: The bounds of `{path}` must be a list of two numbers, as in [30.0, 60.0].")
@@ -263,7 +263,7 @@ def _take_variable(path, value, where, variables, errors) -> None:
 def _take_constraint(name, value, where, constraints, errors) -> None:
     numbers = isinstance(value, list) and len(value) == 2 and all(_is_number(v) for v in value)
     if name not in OBJECTIVES:
-        errors.append(f"{where}: `{name}` is no figure of a design{_nearest(name, OBJECTIVES)}.")
+        errors.append(f"{where}: `{name}` is no figure of a design{nearest(name, OBJECTIVES)}.")
     elif not numbers or not value[0] < value[1]:
         errors.append(
             f"{where}: The bounds of `{name}` must be a list of two rising numbers, as in [0.0, 80.0] or [3.0, inf], "
@@ -275,87 +275,6 @@ def _take_constraint(name, value, where, constraints, errors) -> None:
 
 def _is_number(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def _no_variable(path: str) -> str:
-    if path in BY_PATH:
-        return f"`{path}` is not offered as a variable; choose from {', '.join(VARIABLES)}."
-    return f"`{path}` is no key of a job{_nearest(path, VARIABLES)}."
-
-
-def check_value(key: Key, value):
-    """The value in the type of `key`, and the sentence that says what is wrong with it or `None`."""
-    name = f"Argument `{key.path}`"
-    if key.kind in ("float", "int"):
-        return _check_number(key, value, name)
-    if key.kind == "str":
-        if not isinstance(value, str):
-            return None, f"{name} must be a text in quotes, but {value!r} was given."
-        if key.choices and value not in key.choices:
-            return None, f"{name} must be one of {', '.join(key.choices)}, but {value!r} was given."
-        return value, None
-    if key.kind == "strings":
-        good = isinstance(value, list) and all(isinstance(v, str) for v in value)
-        return (list(value), None) if good else (None, f"{name} must be a list of texts, but {value!r} was given.")
-    item = dataclasses.replace(key, kind="int" if key.kind == "shape" else "float")
-    if not isinstance(value, list) or not value or (key.kind == "shape" and len(value) != 3):
-        wanted = "three integers" if key.kind == "shape" else "at least one number"
-        return None, f"{name} must be a list of {wanted}, but {value!r} was given."
-    checked = [check_value(item, v) for v in value]
-    problem = next((p for _, p in checked if p), None)
-    return ([v for v, _ in checked], None) if problem is None else (None, problem)
-
-
-def _check_number(key: Key, value, name: str):
-    wanted = "an integer" if key.kind == "int" else "a number"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None, f"{name} must be {wanted}, but {value!r} was given."
-    if key.kind == "int" and not isinstance(value, int):
-        return None, f"{name} must be {wanted}, but {value!r} was given."
-    value = float(value) if key.kind == "float" else value
-    unit = f" {key.unit}" if key.unit else ""
-    if not (math.isfinite(value) and key.low <= value <= key.high):
-        hint = _unit_hint(key, value)
-        return None, f"{name} must lie between {key.low:g} and {key.high:g}{unit}, but {value:g}{unit} was given.{hint}"
-    return value, None
-
-
-def _unit_hint(key: Key, value: float) -> str:
-    """A guess at a slip of units: the power of ten that brings the value nearest to the default."""
-    if key.kind != "float" or not key.default or not math.isfinite(value) or value <= 0:
-        return ""
-    factors = (1e-9, 1e-6, 1e-3, 1e-2, 1e2, 1e3, 1e6, 1e9)
-    good = [value * f for f in factors if key.low <= value * f <= key.high]
-    if not good:
-        return ""
-    best = min(good, key=lambda v: abs(math.log(v / key.default)))
-    unit = f"Is the unit {key.unit}? " if key.unit else ""
-    return f" {unit}Did you mean {best:g}{' ' + key.unit if key.unit else ''}?"
-
-
-def _unknown(path: str) -> str:
-    section, _, name = path.rpartition(".")
-    inside = [key.name for key in KEYS if key.section == section]
-    if inside:
-        home = [key.section for key in KEYS if key.name == name]
-        if home:
-            return f"`{name}` is no key of [{section}]; it belongs to [{home[0]}]."
-        close = difflib.get_close_matches(name, inside, 1, 0.6)
-        if close:
-            return f"`{name}` is no key of [{section}]; did you mean `{close[0]}`?"
-        return f"`{name}` is no key of [{section}]{_nearest(path, BY_PATH)}."
-    if any(s == path or s.startswith(path + ".") for s in SECTIONS):
-        return f"`{path}` is a section and needs keys, as in [{path}]."
-    close = difflib.get_close_matches(section or path, SECTIONS, 1, 0.5)
-    if section and close:
-        return f"[{section}] is no section of a job; did you mean [{close[0]}]?"
-    return f"`{path}` is no key of a job{_nearest(path, BY_PATH)}."
-
-
-def _nearest(name: str, known) -> str:
-    begun = [each for each in known if name and each.startswith(name)]
-    close = begun or difflib.get_close_matches(name, list(known), 1, 0.4)
-    return f"; the nearest known one is `{close[0]}`" if close else f"; known are {', '.join(list(known)[:6])}, ..."
 
 
 def _parse_setting(setting: str, errors: list[str]):
