@@ -1,4 +1,4 @@
-"""Which recipe and porosity give a stack the most energy by volume at 2C, if a kWh may cost 85 USD at most?
+"""Which recipe and porosity give most energy by volume at 2C, at 94 USD/kWh and 48 um of coating at most?
 
 `mesode design --problem full_chain` does the same; see docs/gallery.md. About half an hour.
 """
