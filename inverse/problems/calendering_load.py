@@ -53,6 +53,6 @@ def challenge() -> Challenge:
         at=RATE,
         variants=tuple(Variant(rate, problem(rate)) for rate in OTHERS),
         shown=("energy_Wh_L", "porosity", "tortuosity_factor_x", "capacity_retention"),
-        climb=Climb(steps=5, tolerance=1e-4),
+        climb=Climb(steps=3, tolerance=1e-3),
         others=("COBYQA",),
     )
