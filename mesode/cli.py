@@ -13,6 +13,7 @@ import sys
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED = 0, 1, 2, 3
 _CODES = "exit codes: 0 done, 1 failed, 2 bad input, 3 stopped and resumable with --resume"
+_CELLS = "Marquis2019, Chen2020, Xu2019 (a half-cell), a BPX file (.json) or a run file (.h5)"
 _OURS = ("mesode", "microstructure", "solver", "inverse", "benchmarks")
 
 
@@ -292,7 +293,7 @@ def _add_cells(commands) -> None:
         ("charge", "constant-current charge of a cell"),
     ):
         sub = _command(commands, name, f"cells:{name}", doc, f"mesode {name} Chen2020 --c-rate 1 --json")
-        sub.add_argument("cell", metavar="CELL", help="Marquis2019, Chen2020, a BPX file (.json) or a run file (.h5)")
+        sub.add_argument("cell", metavar="CELL", help=_CELLS)
         sub.add_argument("--c-rate", type=float, default=1.0, help="multiple of the nominal capacity per hour")
         sub.add_argument(
             "--model",
@@ -310,7 +311,7 @@ def _add_cells(commands) -> None:
         "impedance spectrum of a cell at rest",
         "mesode impedance Chen2020 --soc 0.5 --double-layer 0.2 --figure spectrum.png",
     )
-    sub.add_argument("cell", metavar="CELL", help="Marquis2019, Chen2020, a BPX file (.json) or a run file (.h5)")
+    sub.add_argument("cell", metavar="CELL", help=_CELLS)
     sub.add_argument("--soc", type=float, default=0.5, help="state of charge, from 0 to 1 (default: 0.5)")
     sub.add_argument("--temperature", type=float, metavar="K", help="in K (default: that of the cell)")
     sub.add_argument("--lowest", type=float, default=1e-4, metavar="HZ", help="lowest frequency (default: 1e-4)")
@@ -335,7 +336,7 @@ def _add_cycle(commands) -> None:
         "steps of a protocol, one after the other",
         'mesode cycle Chen2020 --step "Discharge at 1C until 2.5 V" --step "Rest for 1 hour" --figure course.png',
     )
-    sub.add_argument("cell", metavar="CELL", help="Marquis2019, Chen2020, a BPX file (.json) or a run file (.h5)")
+    sub.add_argument("cell", metavar="CELL", help=_CELLS)
     sub.add_argument("protocol", nargs="?", metavar="PROTOCOL.toml", help="protocol file")
     sub.add_argument(
         "--step", action="append", default=[], metavar="SENTENCE", help="a step, instead of the file (repeatable)"

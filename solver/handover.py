@@ -91,6 +91,22 @@ def electrode(found: Properties) -> Electrode:
     )
 
 
+def diffusing(electrode: Electrode, radius) -> Electrode:
+    """`electrode` with spheres that fill as slowly as its solid does, and that react as fast as its surface does.
+
+    The area becomes 3 active_fraction / radius, so that lithium balances, and the rate constant falls or rises by as
+    much as area was gained or lost, so that exchange current per volume stays that of the area given. One class of
+    particles.
+
+    **Arguments:** `radius`, m, from [`solver.transport.uptake.diffusion_radius`][].
+    """
+    area = 3.0 * electrode.active_fraction / radius
+    rate = electrode.material.kinetics.rate * jnp.mean(electrode.specific_area) / jnp.mean(area)
+    return eqx.tree_at(
+        lambda e: (e.particle_radius, e.specific_area, e.material.kinetics.rate), electrode, (radius, area, rate)
+    )
+
+
 class CellDesign(eqx.Module):
     """The cell around the electrode.
 

@@ -8,6 +8,7 @@ from microstructure.exchange.bpx import BpxCell, read_bpx
 _REFERENCES = {
     "Marquis2019": "Marquis et al. 2019, doi:10.1149/2.0341915jes",
     "Chen2020": "Chen et al. 2020, doi:10.1149/1945-7111/ab9050",
+    "Xu2019": "Xu et al. 2019, doi:10.1149/2.0161914jes",
 }
 _OF_RUN = (
     "Thickness, porosity, transport efficiency, conductivity, surface area and particle radius of the positive are "

@@ -12,6 +12,7 @@ from mesode.process import log
 NOMINAL_Ah = {  # what a C-rate of a built-in cell refers to
     "Marquis2019": 0.680616,  # Marquis et al. 2019, doi 10.1149/2.0341915jes, as in the published parameter set
     "Chen2020": 5.0,  # Chen et al. 2020, doi 10.1149/1945-7111/ab9050
+    "Xu2019": 0.0024,  # half-cell of Xu et al. 2019, doi 10.1149/2.0161914jes, as in the published parameter set
 }
 MODELS = {"dfn": "DFN", "spme": "SPMe", "spm": "SPM"}  # of `--model`, and what they are called in the library
 DEPLETED = 10.0  # mol/m3 of salt at the end, below which the electrolyte is why a run ended

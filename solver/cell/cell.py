@@ -225,23 +225,25 @@ def open_circuit_voltage(cell: Cell, state_of_charge=1.0) -> Array:
 def full_at_upper_cutoff(cell: Cell, reach: float = 0.1) -> Cell:
     """`cell` with its full state moved, at constant lithium, to where the voltage at rest is the upper cut-off.
 
-    Charge q leaves one electrode for the other, so each stoichiometry moves by q over its F c_max eps_act L. Found by
-    bisection within `reach` of the theoretical capacity; the derivative is that of the root, by one Newton step.
+    Charge q leaves one electrode, or lithium metal, for the other: stoichiometries move by q over F c_max eps_act L.
+    Found by bisection within `reach` of the theoretical capacity; the derivative is that of the root, by one Newton
+    step.
     """
-    electrodes = (cell.negative, cell.positive)
+    sides = [side for side in ("negative", "positive") if isinstance(getattr(cell, side), Electrode)]
+    electrodes = tuple(getattr(cell, side) for side in sides)
     held = lax.stop_gradient(electrodes)
-    capacity = theoretical_capacity(held[1])
+    capacity = theoretical_capacity(held[-1])
 
-    def moved(charge, negative, positive):
-        first, second = (
-            charge * jnp.abs(e.stoichiometry_full - e.stoichiometry_empty) / theoretical_capacity(e)
-            for e in (negative, positive)
-        )
-        return negative.stoichiometry_full - first, positive.stoichiometry_full + second
+    def moved(charge, *electrodes):
+        """The full stoichiometries once `charge` has left the negative electrode, or the lithium, for the positive."""
+        steps = [charge * _window(e) / theoretical_capacity(e) for e in electrodes]
+        signs = {"negative": -1.0, "positive": 1.0}
+        parts = zip(sides, electrodes, steps, strict=True)
+        return tuple(e.stoichiometry_full + signs[side] * step for side, e, step in parts)
 
-    def above(charge, negative, positive):
-        x_n, x_p = moved(charge, negative, positive)
-        return positive.material.potential(x_p) - negative.material.potential(x_n) - cell.upper_cutoff
+    def above(charge, *electrodes):
+        potential = [e.material.potential(x) for e, x in zip(electrodes, moved(charge, *electrodes), strict=True)]
+        return potential[-1] - sum(potential[:-1]) - cell.upper_cutoff
 
     def halve(_, ends):
         low, high = ends
@@ -256,7 +258,7 @@ def full_at_upper_cutoff(cell: Cell, reach: float = 0.1) -> Cell:
     # Zero in value, so that what is not found within `reach` stays where the bisection left it.
     charge = charge - (lacking - lax.stop_gradient(lacking)) / slope
     full = moved(charge, *electrodes)
-    return eqx.tree_at(lambda c: (c.negative.stoichiometry_full, c.positive.stoichiometry_full), cell, full)
+    return eqx.tree_at(lambda c: [getattr(c, side).stoichiometry_full for side in sides], cell, full)
 
 
 def covered(cell: Cell, negative, positive) -> Cell:

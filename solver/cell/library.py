@@ -6,18 +6,20 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from microstructure.exchange.formula import parse_formula
 from microstructure.units import faraday, gas_constant
 
 from ..electrochemistry.electrolyte import Electrolyte
 from ..electrochemistry.intercalation import Intercalation
 from ..electrochemistry.kinetics import InsertionKinetics, MetalKinetics
-from ..electrochemistry.laws import Exponential, ExponentialTanh, Law, PowerSum
+from ..electrochemistry.laws import Exponential, ExponentialTanh, Expression, Law, PowerSum
 from ..numerics.real import real
 from .cell import Cell, Electrode, LithiumMetal, Separator, Thermal
 
 # Stoichiometry of (negative, positive) at rest at the lower cut-off with the lithium of the charged cell, computed.
 CHEN_EMPTY = (0.026345790270646097, 0.8539746746300467)
 MARQUIS_EMPTY = (0.18322252117811832, 0.961024694977169)
+XU_EMPTY = 0.9780006316199928  # at rest at the lower cut-off, computed
 _REFERENCE_SALT = 1000.0  # mol/m3, at which rate constants are given
 
 
@@ -271,16 +273,87 @@ def marquis2019() -> Cell:
     )
 
 
-def half_cell(positive: Electrode, electrolyte: Electrolyte, lower_cutoff=3.0, upper_cutoff=4.3) -> Cell:
-    """`positive` against lithium metal, with a 25 um separator.
+def xu_lithium() -> LithiumMetal:
+    """Lithium metal, j0 = F k c_Li^0.7 c^0.3. **Source:** Xu et al. 2019, doi 10.1149/2.0161914jes."""
+    solid = 1.0 / 1.3e-5  # mol/m3, one over the molar volume of lithium
+    exchange = 3.5e-8 * faraday * solid**0.7 * _REFERENCE_SALT**0.3  # A/m2 at 1000 mol/m3, k of Xu 2019
+    return LithiumMetal(MetalKinetics(exchange, exponent=0.3, reference_concentration=_REFERENCE_SALT))
 
-    **Source:** separator and exchange current of lithium as in Xu et al. 2019, doi 10.1149/2.0161914jes: porosity 0.39,
-    j0 = F k c_Li^0.7 c^0.3 with k = 3.5e-8 and c_Li = 76900 mol/m3.
+
+def xu_separator() -> Separator:
+    """Celgard 2325. **Source:** Xu et al. 2019, doi 10.1149/2.0161914jes."""
+    return Separator(thickness=2.5e-5, porosity=0.39, electrolyte_transport=0.39**1.5)  # m, Bruggeman exponent 1.5
+
+
+def half_cell(
+    positive: Electrode,
+    electrolyte: Electrolyte,
+    lower_cutoff=3.0,
+    upper_cutoff=4.3,
+    separator: Separator | None = None,
+) -> Cell:
+    """`positive` against the lithium metal of Xu et al. 2019, with their separator unless another one is given."""
+    separator = xu_separator() if separator is None else separator
+    return Cell(xu_lithium(), separator, positive, electrolyte, 298.15, 1.0, lower_cutoff, upper_cutoff)
+
+
+def valoen_electrolyte(initial_concentration=1000.0) -> Electrolyte:
+    """LiPF6 in PC:EC:DMC at 298.15 K.
+
+    **Source:** Valoen and Reimers 2005, doi 10.1149/1.1872737, equations 14 and 17, at 298.15 K; the transference
+    number and unit thermodynamic factor with which it is used in Xu et al. 2019, doi 10.1149/2.0161914jes.
     """
-    metal = MetalKinetics(
-        exchange_current_density=3.5e-8 * faraday * 76900.0**0.7 * 1000.0**0.3,  # A/m2 at 1000 mol/m3, Xu 2019
-        exponent=0.3,  # Xu 2019
-        reference_concentration=1000.0,
+    t = 298.15  # K
+    bends = (
+        -10.5 + 0.0740 * t - 6.96e-5 * t**2,
+        1e-3 * (0.668 - 0.0178 * t + 2.80e-5 * t**2),
+        1e-6 * (0.494 - 8.86e-4 * t),
     )
-    separator = Separator(thickness=2.5e-5, porosity=0.39, electrolyte_transport=0.39**1.5)  # m, Xu 2019
-    return Cell(LithiumMetal(metal), separator, positive, electrolyte, 298.15, 1.0, lower_cutoff, upper_cutoff)
+    diffusivity = f"1e-4 * 10 ** (-4.43 - 54 / ({t} - 229 - 0.005 * x) - 0.00022 * x)"  # m2/s of mol/m3
+    conductivity = "1e-4 * x * ({!r} + {!r} * x + {!r} * x ** 2) ** 2".format(*bends)  # S/m of mol/m3
+    return Electrolyte(
+        initial_concentration=initial_concentration,
+        diffusivity=Expression(parse_formula(diffusivity)),
+        conductivity=Expression(parse_formula(conductivity)),
+        transference_number=0.38,  # Xu 2019
+    )
+
+
+def xu_nmc() -> Intercalation:
+    """NMC 532 of Xu et al. 2019, doi 10.1149/2.0161914jes.
+
+    **Source:** open-circuit potential as in Mohtat et al. 2020, doi 10.1149/1945-7111/aba5d1, which the published
+    parameter set of Xu et al. takes.
+    """
+    capacity = 48230.0  # mol/m3, Xu 2019
+    potential = (  # V, Mohtat 2020
+        "4.3452 - 1.6518 * x + 1.6225 * x ** 2 - 2.0843 * x ** 3 + 3.5146 * x ** 4 - 2.2166 * x ** 5 "
+        "- 0.5623e-4 * exp(109.451 * x - 100.006)"
+    )
+    return Intercalation(
+        maximum_concentration=capacity,
+        diffusivity=1e-14,  # m2/s, Xu 2019
+        open_circuit_potential=Expression(parse_formula(potential)),
+        kinetics=InsertionKinetics(_rate(5.76e-11 * faraday, capacity), _REFERENCE_SALT),  # Xu 2019
+    )
+
+
+def xu2019() -> Cell:
+    """A coin half-cell, NMC 532 against lithium metal, nominally 2.4 mAh, at 298.15 K.
+
+    **Source:** Xu et al. 2019, doi 10.1149/2.0161914jes, as in its published parameter set.
+    """
+    positive = Electrode(
+        thickness=4.2e-5,  # m
+        porosity=0.331,
+        active_fraction=0.518,
+        specific_area=3 * 0.518 / 5.3e-6,  # 1/m, spheres
+        particle_radius=5.3e-6,  # m
+        electrolyte_transport=0.331**1.5,  # Bruggeman exponent 1.5
+        electronic_conductivity=100.0 * (1 - 0.331) ** 1.5,  # S/m, Bruggeman exponent 1.5 on one minus porosity
+        material=xu_nmc(),
+        stoichiometry_full=4631.0 / 48230.0,  # initial concentration
+        stoichiometry_empty=XU_EMPTY,
+    )
+    cell = half_cell(positive, valoen_electrolyte(), 3.5, 4.2)  # V
+    return dataclasses.replace(cell, area=0.01 * 0.0154)  # m2

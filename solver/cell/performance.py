@@ -86,7 +86,7 @@ def stack(cell: Cell, densities: Densities | None = None, casing: Casing | None 
 
 
 def areal_capacity(cell: Cell) -> Array:
-    """The theoretical capacity of the positive electrode, C/m2, to which 1C refers; over 36 for mAh/cm2."""
+    """The theoretical capacity of the positive electrode, C/m2, to which 1C refers; over 36000 for mAh/cm2."""
     return theoretical_capacity(cell.positive)
 
 

@@ -209,6 +209,15 @@ def test_single_particle_models(capsys, model, end):
     assert data["model"] == model and data["end_time_s"] == pytest.approx(end, abs=0.02)
 
 
+def test_half_cell(capsys):
+    """The end of PyBaMM's discharge (tests/physics/test_half_cell.py); what needs a negative electrode is refused."""
+    assert main(["discharge", "Xu2019", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["stop"] == "cut_off" and data["end_time_s"] == pytest.approx(5511.357, abs=0.1)
+    _fails(capsys, ["export", "Xu2019", "--format", "bpx"], "A half-cell cannot be written as BPX")
+    _fails(capsys, ["cycle", "Xu2019", "--step", "Hold plating at 10 mV until 4.2 V"], "has no plating potential")
+
+
 def test_bad_cells(capsys, tmp_path):
     _fails(capsys, ["discharge", "Chen2020", "--model", "p2d"], "argument --model: invalid choice: 'p2d'")
     _fails(capsys, ["discharge", "Chen2021"], "did you mean `Chen2020`?")
