@@ -66,7 +66,7 @@ def drawn():
         left.barh(rows + 0.27 * (k - 1), found.table[k], 0.25, color=CYCLE[k], label=name)
     left.set(yticks=rows, yticklabels=space.names, xlabel="percent by percent")
     left.invert_yaxis()
-    left.legend(loc="lower right", fontsize=8)
+    left.legend(loc="center right", bbox_to_anchor=(1.0, 0.66), fontsize=8)
     size = np.abs(crossed.table).max()
     image = middle.imshow(crossed.table, cmap="RdBu_r", vmin=-size, vmax=size)
     middle.set(xticks=rows, yticks=rows, yticklabels=space.names, title="interactions in energy by volume")
