@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -19,7 +18,7 @@ from .electrolyte import Electrolyte
 from .kinetics import MetalKinetics
 from .resolved import ResolvedCell, Unknowns
 from .roles import Role
-from .structure import Conductors, SeparatorStack, Structure, conductors, double, structure
+from .structure import Conductors, SeparatorStack, conductors, double, structure
 
 
 class HalfCell(eqx.Module):
@@ -116,9 +115,7 @@ def half_cell(
         if not is_concrete(phases, roles):
             raise ValueError("Which voxels take part is found outside `jit`: give `found` of a structure near by.")
         made = jax.device_get(_conductors(phases, roles, separator, periodic))
-        found = domains(
-            made.electrons, made.solid_links, made.plate, made.ions, made.lyte_links, made.metal_area
-        )
+        found = domains(made.electrons, made.solid_links, made.plate, made.ions, made.lyte_links, made.metal_area)
     cell = HalfCell(
         phases, roles, electrolyte, lithium, separator, temperature, lower_cutoff, contact_resistance,
         found, bool(periodic),
@@ -152,9 +149,14 @@ def rest(cell: HalfCell, system: ResolvedCell) -> tuple[Array, Array]:
     none = jnp.zeros(s.shape)
     start = Unknowns(filled, salt, none, none, reaction, metal, jnp.zeros(()))
     # What the reaction lacks at potentials of zero is what the solid has to have.
-    lack = [jnp.where(p.area > 0, system.kinetics(k, system.read(k, start), reaction[k]), 0.0) for k, p in enumerate(s.particles)]
+    lack = [
+        jnp.where(p.area > 0, system.kinetics(k, system.read(k, start), reaction[k]), 0.0)
+        for k, p in enumerate(s.particles)
+    ]
     weight = sum(jnp.sum(p.area * x) for p, x in zip(s.particles, lack, strict=True))
-    metal_lack = jnp.sum(system.metal_kinetics(system.top(salt), system.top(none), metal) * s.metal_area) / jnp.sum(s.metal_area)
+    metal_lack = jnp.sum(system.metal_kinetics(system.top(salt), system.top(none), metal) * s.metal_area) / jnp.sum(
+        s.metal_area
+    )
     lyte = jnp.where(s.with_ions, metal_lack, 0.0)
     voltage = metal_lack - weight / area
     w = system.join(Unknowns(filled, salt, lyte, none, reaction, metal, voltage))

@@ -123,7 +123,9 @@ def reading(share: Array, normal, offset: Array, spacing: Float[Array, "3"], per
     weights = [own, *parts]
     depths = [offset, *(offset + d for d in deeper)]
     distance = sum(
-        w * v * jnp.maximum(a, b) for w, a in zip(weights, depths, strict=True) for v, b in zip(weights, depths, strict=True)
+        w * v * jnp.maximum(a, b)
+        for w, a in zip(weights, depths, strict=True)
+        for v, b in zip(weights, depths, strict=True)
     )
     signed = tuple(jnp.where(n > 0, -w, w) for n, w in zip(normal, parts, strict=True))
     return Reading(signed, jnp.maximum(jnp.where(there, distance, 0.0), 0.0)), share + around

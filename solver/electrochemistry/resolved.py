@@ -17,11 +17,10 @@ from collections.abc import Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from microstructure.units import faraday, gas_constant
-
-from jax import lax
 
 from ..numerics.flux import pad, slice_of
 from ..numerics.written import written, written_linear
@@ -34,7 +33,9 @@ from .structure import Particles, Structure
 SALT_FLOOR = 1e-3  # mol/m3, below which the logarithm of the salt concentration levels off
 
 
-_BRIEF = 1.0  # s, shorter than which a step counts by the charge it moves: rounding of contents would drown its currents
+_BRIEF = (
+    1.0  # s, shorter than which a step counts by the charge it moves: rounding of contents would drown its currents
+)
 
 
 def pacing(gamma: Array) -> tuple[Array, Array]:
@@ -51,8 +52,9 @@ def flat(fields: Sequence[Array]) -> Array:
 class Unknowns(eqx.Module):
     """What a step solves for.
 
-    **Arguments:** `filled`, stoichiometry of each active phase; `salt`, mol/m3; `lyte`, potential, V; `solid`, potential
-    over that of the collector, V: beside the whole voltage its small steps would be rounded; `reaction`, current density of each active phase, A/m2; `metal`, that of the lithium, (1, ny, nz); `voltage`, V.
+    **Arguments:** `filled`, stoichiometry of each active phase; `salt`, mol/m3; `lyte`, potential, V; `solid`,
+    potential over that of the collector, V: beside the whole voltage its small steps would be rounded; `reaction`,
+    current density of each active phase, A/m2; `metal`, that of the lithium, (1, ny, nz); `voltage`, V.
     """
 
     filled: tuple[Array, ...]
@@ -133,41 +135,53 @@ class ResolvedCell(eqx.Module):
     def leaves(self, flux: Array, axis: int) -> Array:
         return leaving(flux, axis, wraps(self.structure.periodic)[axis])
 
-    def lyte_flux(self, link: Array, salt: Array, beyond: Array, step: Array) -> tuple[Array, Array]:
-        """Salt, mol/s, and charge, A, through links from voxels with `salt` to ones with `beyond`, mol/m3, for a `step`
-        of the potential, V. Of each link by itself.
+    def lyte_laws(self, salt: Array) -> tuple[Array, Array, Array]:
+        """D in m2/s, kappa in S/m, and what of kappa comes with salt over its concentration, at `salt` in mol/m3."""
+        diffusivity, conductivity = self.electrolyte.transport(salt, self.temperature)
+        return diffusivity, conductivity, (conductivity - self.bare) / smooth_positive(salt, SALT_FLOOR)
+
+    @property
+    def bare(self) -> Array:
+        """The conductivity without salt that a fit may have, S/m."""
+        return self.electrolyte.transport(jnp.zeros(()), self.temperature)[1]
+
+    def logarithm(self, salt: Array) -> Array:
+        """ln c, level below a floor."""
+        return jnp.log(smooth_positive(salt, SALT_FLOOR))
+
+    def salt_and_charge(self, salt: Array, potential: Array) -> tuple[Array, Array]:
+        """What leaves each voxel as salt, mol/s, and as charge, A, through the electrolyte.
 
         D and kappa are means over the concentrations between two voxels (Kirchhoff's transform, by Simpson's rule),
         and so is kappa / c, with which the diffusion of salt drives current: as a step of c, not of its logarithm, it
         stays bounded where the salt runs out. Only what conductivity is left without salt goes with the logarithm.
         """
-        bare = self.electrolyte.transport(jnp.zeros(()), self.temperature)[1]
-        diffusion, conduction, ratio = jnp.zeros_like(salt), jnp.zeros_like(salt), jnp.zeros_like(salt)
-        for weight, c in ((1.0, salt), (4.0, 0.5 * (salt + beyond)), (1.0, beyond)):
-            diffusivity, conductivity = self.electrolyte.transport(c, self.temperature)
-            diffusion = diffusion + weight / 6.0 * diffusivity
-            conduction = conduction + weight / 6.0 * conductivity
-            ratio = ratio + weight / 6.0 * (conductivity - bare) / smooth_positive(c, SALT_FLOOR)
-        low, high = smooth_positive(salt, SALT_FLOOR), smooth_positive(beyond, SALT_FLOOR)
-        by_salt = ratio * (high - low) + bare * (jnp.log(high) - jnp.log(low))
-        charge = -link * (conduction * step - self.diffusion_potential * by_salt)
-        return -link * diffusion * (beyond - salt), charge
-
-    def salt_and_charge(self, salt: Array, potential: Array) -> tuple[Array, Array]:
-        """What leaves each voxel as salt, mol/s, and as charge, A, through the electrolyte."""
         gone, current = jnp.zeros_like(salt), jnp.zeros_like(salt)
+        here, log = [written(x) for x in self.lyte_laws(salt)], written(self.logarithm(salt))
         for axis, link in enumerate(self.structure.lyte_links):
-            flux, charge = self.lyte_flux(link, salt, written(self.after(salt, axis)), self.steps(potential, axis))
-            gone = gone + self.leaves(written(flux), axis)
-            current = current + self.leaves(written(charge), axis)
+            diffusivity, conductivity, ratio = self.between(here, salt, axis)
+            step = self.steps(salt, axis)
+            by_salt = ratio * step + self.bare * self.steps(log, axis)
+            drive = conductivity * self.steps(potential, axis) - self.diffusion_potential * by_salt
+            gone = gone + self.leaves(written(-link * diffusivity * step), axis)
+            current = current + self.leaves(written(-link * drive), axis)
         return gone, current
+
+    def between(self, here: Sequence[Array], salt: Array, axis: int) -> list[Array]:
+        """Means of [`ResolvedCell.lyte_laws`][] over the salt between each voxel and the next, from `here`, at
+        voxels."""
+        middle = self.lyte_laws(written(self.middle(salt, axis)))
+        return [(x + 4.0 * m + self.after(x, axis)) / 6.0 for x, m in zip(here, middle, strict=True)]
+
+    def middle(self, salt: Array, axis: int) -> Array:
+        """The mean of each voxel and the next."""
+        return 0.5 * (salt + self.after(salt, axis))
 
     def links_now(self, salt: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Links of the electrolyte to diffusion, m3/s, and to charge, S, at a salt concentration."""
         diffusion, charge = [], []
         for axis, link in enumerate(self.structure.lyte_links):
-            middle = salt + 0.5 * self.steps(salt, axis)
-            d, k = self.electrolyte.transport(middle, self.temperature)
+            d, k, _ = self.lyte_laws(self.middle(salt, axis))
             diffusion.append(link * d)
             charge.append(link * k)
         return tuple(diffusion), tuple(charge)
@@ -220,9 +234,7 @@ class ResolvedCell(eqx.Module):
         Of each voxel by itself, but for what is `seen` from it."""
         material = self.active[k].material
         stoichiometry, salt, difference = self.surface(k, seen, j)
-        exchange = material.exchange_current_density(
-            smooth_positive(salt, SALT_FLOOR), stoichiometry, self.temperature
-        )
+        exchange = material.exchange_current_density(smooth_positive(salt, SALT_FLOOR), stoichiometry, self.temperature)
         needed = material.potential_at(stoichiometry, self.temperature)
         needed = needed + overpotential(j, exchange, self.thermal_voltage)
         return jnp.where(self.structure.particles[k].area > 0, difference - needed, j)

@@ -1,17 +1,19 @@
 """A constant-current discharge of a resolved half-cell, to a cut-off voltage."""
 
 import equinox as eqx
-import jax.numpy as jnp
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..numerics.march import March, System, march
-from ..numerics.solution import Result, Solution
-from ..numerics.written import written_linear
+from microstructure.units import faraday
+
 from ..numerics.flexible_gmres import flexible_gmres
+from ..numerics.march import March, System, march
+from ..numerics.solution import Solution
+from ..numerics.written import written_linear
 from .half_cell import HalfCell, rest
-from .resolved import ResolvedCell
+from .resolved import ResolvedCell, Unknowns
 from .resolved_slopes import eliminated
 from .resolved_solve import NewtonMethod, newton_krylov, precondition
 
@@ -37,8 +39,7 @@ class Held(System):
         return self.cell.residual(w, past, gamma)
 
     def solve(self, w, past, gamma):
-        found = newton_krylov(self.cell, w, past, gamma, self.newton)
-        return Solution(found.value, found.result, found.stats)
+        return newton_krylov(self.cell, w, past, gamma, self.newton)
 
     def derivative(self, w, past, gamma):
         return w, past, gamma
@@ -80,3 +81,55 @@ class Held(System):
         salt = jnp.max(jnp.abs(change.salt)) / self.cell.electrolyte.initial_concentration
         potentials = [jnp.max(jnp.abs(p)) for p in (change.lyte, change.solid, change.voltage)]
         return jnp.max(jnp.stack([salt, *potentials]))
+
+
+class ResolvedDischarge(eqx.Module):
+    """A constant-current discharge.
+
+    **Arguments:** `time`, s, and `voltage`, V, at the steps, shape (n,), entries after the end repeating the last one;
+    `current`, A, of the block; `capacity`, C, and `energy`, J, drawn; `end_time`, s; `reached`, whether it ended at the
+    cut-off; `final`, the fields at the end; `filling`, change of the lithium in all active phases, and `salt`, that of
+    the salt, both in C, what the balance of lithium is held against.
+    """
+
+    time: Float[Array, " n"]
+    voltage: Float[Array, " n"]
+    current: Array
+    capacity: Array
+    energy: Array
+    end_time: Array
+    reached: Array
+    final: Unknowns
+    filling: Array
+    salt: Array
+
+
+def discharge(cell: HalfCell, current, method: ResolvedMethod | None = None, *, duration=None) -> Solution:
+    """Draws `current`, A, from rest until the voltage falls to the lower cut-off, landed on, or for `duration`, s.
+
+    Differentiable in reverse mode in every number of `cell`, its structure included, and in the current.
+
+    **Returns:** a `Solution` with a [`ResolvedDischarge`][]; stats `steps`, `trials` and `newton`.
+    """
+    method = ResolvedMethod() if method is None else method
+    system = cell.resolved(current)
+    start, guess = rest(cell, system)
+    longest = 1.2 * lax.stop_gradient(cell.theoretical_capacity() / jnp.abs(system.current))
+    horizon = longest if duration is None else jnp.asarray(duration, start.dtype)
+    held = Held(system, cell.lower_cutoff, method.newton)
+    solution = march(held, start, guess, horizon, method.march)
+    record = solution.value
+    end, final = record.time[-1], system.cut(record.unknowns)
+    before, salted = system.contents(start)
+    after, salt = system.contents(record.state)
+    filling = sum(
+        faraday * role.material.maximum_concentration * jnp.sum(p.storage * (x - y))
+        for p, role, x, y in zip(system.structure.particles, system.active, after, before, strict=True)
+    )
+    steps, means = record.time[1:] - record.time[:-1], 0.5 * (record.observed[1:] + record.observed[:-1])
+    value = ResolvedDischarge(
+        time=record.time, voltage=record.observed, current=system.current, capacity=system.current * end,
+        energy=system.current * jnp.sum(steps * means), end_time=end, reached=record.reached, final=final,
+        filling=filling, salt=faraday * jnp.sum(system.structure.storage * (salt - salted)),
+    )  # fmt: skip
+    return Solution(value, solution.result, solution.stats)

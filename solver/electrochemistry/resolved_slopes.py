@@ -12,27 +12,43 @@ from jaxtyping import Array
 from microstructure.units import faraday
 
 from ..numerics.flux import pad
-from ..numerics.written import written_linear
+from ..numerics.written import written, written_linear
 from .resolved import ResolvedCell, Unknowns, flat, pacing
-from .stencil import following, leaving, wraps
+from .stencil import following, preceding, wraps
 from .structure import Particles
+
+
+class Seven(eqx.Module):
+    """A linear map of a voxel and its six neighbours: `own`, `before` and `after`, by axis, (nx, ny, nz) each."""
+
+    own: Array
+    before: tuple[Array, Array, Array]
+    after: tuple[Array, Array, Array]
+    periodic: bool = eqx.field(static=True)
+
+    def __call__(self, x: Array) -> Array:
+        out = self.own * x
+        for axis in range(3):
+            wrap = wraps(self.periodic)[axis]
+            out = out + self.after[axis] * following(x, axis, wrap) + self.before[axis] * preceding(x, axis, wrap)
+        return written_linear(out)
 
 
 class Slopes(eqx.Module):
     """J, from changes of the unknowns to changes of the equations of [`ResolvedCell.residual`][].
 
-    **Arguments:** by axis, `salt`, slopes of the flux of salt in both ends; `charge`, of the ionic current in both ends
-    and in the step of the potential; `solid`, links, all in shares of the reference current; by active phase, `filled`,
-    slopes of the flux in both ends, by axis; `stored`, `held`, what contents count for; `area`, in shares; `seen`,
-    slopes of the kinetics in stoichiometry and salt, `by_reaction`, in the reaction; `metal`, slopes in salt and
-    reaction; `metal_area`, `plate`, in shares; `share`, of the current that comes as salt; `going`, the weight of rates;
-    `particles`; `masks`, which voxels hold salt, electrons and each active phase; `initial`, mol/m3.
+    **Arguments:** what leaves each voxel, in shares of the reference current: `salt`; `charge` in the electrolyte by
+    its salt and by its potential; `solid`, of electrons; `filled`, of lithium in each active phase; `stored`, `held`,
+    what contents count for; `area`, in shares; `seen`, slopes of the kinetics in stoichiometry and salt, `by_reaction`,
+    in the reaction; `metal`, slopes in salt and reaction; `metal_area`, `plate`, in shares; `share`, of the current
+    that comes as salt; `going`, the weight of rates; `particles`; `masks`, which voxels hold salt, electrons and each
+    active phase; `initial`, mol/m3.
     """
 
-    salt: tuple[tuple[Array, Array], ...]
-    charge: tuple[tuple[Array, Array, Array], ...]
-    solid: tuple[Array, ...]
-    filled: tuple[tuple[tuple[Array, Array], ...], ...]
+    salt: Seven
+    charge: tuple[Seven, Seven]
+    solid: Seven
+    filled: tuple[Seven, ...]
     stored: Array
     held: tuple[Array, ...]
     area: tuple[Array, ...]
@@ -53,8 +69,9 @@ class Slopes(eqx.Module):
         out = []
         for k, p in enumerate(self.particles):
             by_filled, by_salt = self.seen[k]
-            across = p.solid.read(u.solid, self.periodic) - p.lyte.read(u.lyte, self.periodic) + u.voltage
-            by_rest = by_filled * p.solid.read(u.filled[k], self.periodic) + by_salt * p.lyte.read(u.salt, self.periodic)
+            solid, filled = (written_linear(p.solid.read(x, self.periodic)) for x in (u.solid, u.filled[k]))
+            lyte, salt = (written_linear(p.lyte.read(x, self.periodic)) for x in (u.lyte, u.salt))
+            across, by_rest = solid - lyte + u.voltage, by_filled * filled + by_salt * salt
             out.append(jnp.where(self.area[k] > 0, across + by_rest, 0.0) + self.by_reaction[k] * u.reaction[k])
         n = u.salt.shape[0]
         top_salt, top_lyte = u.salt[n - 1 :], u.lyte[n - 1 :]
@@ -69,29 +86,30 @@ class Slopes(eqx.Module):
         into, out = pad(self.metal_area * u.metal, 0, n - 1, 0), zero
         rows = []
         for k, p in enumerate(self.particles):
-            current = self.area[k] * u.reaction[k]
-            into = into + p.lyte.lay(current, self.periodic)
-            laid = p.solid.lay(current, self.periodic)
+            current = written_linear(self.area[k] * u.reaction[k])
+            into = into + written_linear(p.lyte.lay(current, self.periodic))
+            laid = written_linear(p.solid.lay(current, self.periodic))
             out = out + laid
-            gone = self._leaving(self.filled[k], u.filled[k])
+            gone = self.filled[k](u.filled[k])
             rows.append(jnp.where(holds[k], self.held[k] * u.filled[k] + gone + self.going * laid, u.filled[k]))
-        gone = self._leaving(self.salt, u.salt)
-        rows.append(jnp.where(wet, self.stored * u.salt + gone - self.share * into, u.salt / self.initial))
-        charge = self._leaving([s[:2] for s in self.charge], u.salt)
-        charge = charge + self._leaving([(-s[2], s[2]) for s in self.charge], u.lyte)
-        rows.append(jnp.where(wet, charge - into, u.lyte))
+        rows.append(jnp.where(wet, self.stored * u.salt + self.salt(u.salt) - self.share * into, u.salt / self.initial))
+        by_salt, by_potential = self.charge
+        rows.append(jnp.where(wet, by_salt(u.salt) + by_potential(u.lyte) - into, u.lyte))
         through = self.plate * u.solid[:1]
-        electrons = self._leaving([(g, -g) for g in self.solid], u.solid) + pad(through, 0, 0, n - 1)
+        electrons = self.solid(u.solid) + pad(through, 0, 0, n - 1)
         rows.append(jnp.where(conducting, electrons + out, u.solid))
         return [*rows, -jnp.sum(through)]
 
-    def _leaving(self, slopes, x: Array) -> Array:
-        """What leaves each voxel for a flux of links with `slopes` in their two ends."""
-        out = jnp.zeros_like(x)
-        for axis, (low, high) in enumerate(slopes):
-            wrap = wraps(self.periodic)[axis]
-            out = out + leaving(low * x + high * following(x, axis, wrap), axis, wrap)
-        return out
+
+def seven(links, periodic: bool) -> "Seven":
+    """The [`Seven`][] of what leaves each voxel for fluxes of links with the given slopes in their two ends."""
+    own, before, after = jnp.zeros(()), [], []
+    for axis, (low, high) in enumerate(links):
+        wrap = wraps(periodic)[axis]
+        own = own + low - preceding(high, axis, wrap)
+        before.append(-preceding(low, axis, wrap))
+        after.append(high)
+    return Seven(own, tuple(before), tuple(after), periodic)
 
 
 def slopes(cell: ResolvedCell, w: Array, gamma: Array) -> Slopes:
@@ -99,16 +117,8 @@ def slopes(cell: ResolvedCell, w: Array, gamma: Array) -> Slopes:
     s, u, unit = cell.structure, cell.cut(w), cell.unit
     pace, going = pacing(gamma)
     one, nil = jnp.ones(s.shape), jnp.zeros(s.shape)
-    salt, charge = [], []
-    for axis, link in enumerate(s.lyte_links):
-        ends = written_linear(u.salt), written_linear(cell.after(u.salt, axis)), cell.steps(u.lyte, axis)
-
-        def flux(*ends, link=link):
-            return cell.lyte_flux(link, *ends)
-
-        by_low, by_high, by_step = (jax.jvp(flux, ends, t)[1] for t in ((one, nil, nil), (nil, one, nil), (nil, nil, one)))
-        salt.append(tuple(faraday * going / unit * x for x in (by_low[0], by_high[0])))
-        charge.append(tuple(x / unit for x in (by_low[1], by_high[1], by_step[1])))
+    salt, charge, potential = _lyte(cell, u)
+    salt = [tuple(faraday * going * x for x in pair) for pair in salt]
     filled, seen, by_reaction, held = [], [], [], []
     for k, (p, role) in enumerate(zip(s.particles, cell.active, strict=True)):
         capacity = faraday * role.material.maximum_concentration / unit
@@ -119,8 +129,9 @@ def slopes(cell: ResolvedCell, w: Array, gamma: Array) -> Slopes:
                 return cell.solid_flux(role, link, a, b)
 
             ends = u.filled[k], cell.after(u.filled[k], axis)
-            links.append(tuple(going * capacity * jax.jvp(through, ends, t)[1] for t in ((one, nil), (nil, one))))
-        filled.append(tuple(links))
+            each = (written(jax.jvp(through, ends, t)[1]) for t in ((one, nil), (nil, one)))
+            links.append(tuple(going * capacity * x for x in each))
+        filled.append(seven(links, s.periodic))
         held.append(capacity * p.storage / pace)
         x, c, *potentials = (written_linear(x) for x in cell.read(k, u))
 
@@ -128,19 +139,17 @@ def slopes(cell: ResolvedCell, w: Array, gamma: Array) -> Slopes:
             return cell.kinetics(k, (x, c, *potentials), j)
 
         at = x, c, u.reaction[k]
-        each = [jax.jvp(kinetics, at, t)[1] for t in ((one, nil, nil), (nil, one, nil), (nil, nil, one))]
+        each = [written(jax.jvp(kinetics, at, t)[1]) for t in ((one, nil, nil), (nil, one, nil), (nil, nil, one))]
         there = p.area > 0
         seen.append(tuple(jnp.where(there, x, 0.0) for x in each[:2]))
         by_reaction.append(each[2])
     at, lyte = (cell.top(u.salt), u.metal), cell.top(u.lyte)
     one, nil = jnp.ones_like(u.metal), jnp.zeros_like(u.metal)
-    metal = tuple(
-        jax.jvp(lambda c, j: cell.metal_kinetics(c, lyte, j), at, t)[1] for t in ((one, nil), (nil, one))
-    )
+    metal = tuple(jax.jvp(lambda c, j: cell.metal_kinetics(c, lyte, j), at, t)[1] for t in ((one, nil), (nil, one)))
     return Slopes(
-        salt=tuple(salt),
-        charge=tuple(charge),
-        solid=tuple(g / unit for g in s.solid_links),
+        salt=seven(salt, s.periodic),
+        charge=(seven(charge, s.periodic), seven(potential, s.periodic)),
+        solid=seven([(g / unit, -g / unit) for g in s.solid_links], s.periodic),
         filled=tuple(filled),
         stored=faraday * s.storage / pace / unit,
         held=tuple(held),
@@ -159,11 +168,41 @@ def slopes(cell: ResolvedCell, w: Array, gamma: Array) -> Slopes:
     )
 
 
+def _lyte(cell: ResolvedCell, u: Unknowns) -> tuple[list, list, list]:
+    """Slopes of the links of the electrolyte in their two ends, in shares: of salt, mol/C, of charge in salt, and of
+    charge in the potential."""
+    one = jnp.ones_like(u.salt)
+
+    def with_slope(laws, x):
+        values, tangents = jax.jvp(laws, (x,), (one,))
+        return jax.tree.map(written, (values, tangents))
+
+    here, bends = with_slope(cell.lyte_laws, u.salt)
+    log_slope = with_slope(cell.logarithm, u.salt)[1]
+    salt, charge, potential = [], [], []
+    for axis, link in enumerate(cell.structure.lyte_links):
+        middle, middle_bends = with_slope(cell.lyte_laws, written(cell.middle(u.salt, axis)))
+        link, step, rise = link / cell.unit, cell.steps(u.salt, axis), cell.steps(u.lyte, axis)
+        mean = [(x + 4.0 * m + cell.after(x, axis)) / 6.0 for x, m in zip(here, middle, strict=True)]
+        ends = bends, [cell.after(b, axis) for b in bends]
+        by_salt, by_charge = [], []
+        for which, sign, log in ((0, -1.0, log_slope), (1, 1.0, cell.after(log_slope, axis))):
+            bend = [(ends[which][i] + 2.0 * m) / 6.0 for i, m in enumerate(middle_bends)]
+            by_salt.append(written(-link * (bend[0] * step + sign * mean[0])))
+            drive = bend[2] * step + sign * (mean[2] + cell.bare * log)
+            by_charge.append(written(-link * (bend[1] * rise - cell.diffusion_potential * drive)))
+        salt.append(tuple(by_salt))
+        charge.append(tuple(by_charge))
+        through = written(link * mean[1])
+        potential.append((through, -through))
+    return salt, charge, potential
+
+
 class Eliminated(eqx.Module):
     """[`Slopes`][] with the reactions taken out, each by its own equation; on flat vectors.
 
-    **Arguments:** `cell`, for the layout; `slopes`; `by_reaction`, flat; `count`, of the other unknowns but the voltage,
-    static.
+    **Arguments:** `cell`, for the layout; `slopes`; `by_reaction`, flat; `count`, of the other unknowns but the
+    voltage, static.
     """
 
     cell: ResolvedCell
@@ -176,7 +215,7 @@ class Eliminated(eqx.Module):
         return jnp.concatenate([w[: self.count], w[-1:]]), w[self.count : -1]
 
     def whole(self, rest: Array, reactions: Array) -> Array:
-        return jnp.concatenate([rest[:-1], reactions, rest[-1:]])
+        return written_linear(jnp.concatenate([rest[:-1], reactions, rest[-1:]]))
 
     def balances(self, w: Array) -> Array:
         return flat(self.slopes.balances(self.cell.cut(w)))
@@ -187,7 +226,7 @@ class Eliminated(eqx.Module):
     def follow(self, rest: Array, kinetics: Array) -> Array:
         """The reactions that leave `kinetics` in their equations once the rest is given."""
         lack = kinetics - self.kinetics(self.whole(rest, jnp.zeros_like(kinetics)))
-        return lack / self.by_reaction
+        return written_linear(lack / self.by_reaction)
 
     def reduce(self, balances: Array, kinetics: Array) -> Array:
         """The right side for the rest, of that for both kinds of equations."""

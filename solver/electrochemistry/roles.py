@@ -18,8 +18,8 @@ def _optional(value):
 class Role(eqx.Module):
     """What a phase does. `None` is what it does not do, and is decided before anything is computed.
 
-    **Arguments:** `conductivity`, of electrons, S/m; `porosity`, share of the phase that is electrolyte; `transport`, its
-    effective over free diffusivity; `material`, which it intercalates into; `stoichiometry`, of it at the start;
+    **Arguments:** `conductivity`, of electrons, S/m; `porosity`, share of the phase that is electrolyte; `transport`,
+    its effective over free diffusivity; `material`, which it intercalates into; `stoichiometry`, of it at the start;
     `spreading`, a law of the stoichiometry that multiplies the material's diffusivity.
     """
 

@@ -23,27 +23,40 @@ _READABLE = 0.02  # share of a phase in and around a voxel below which its inter
 
 
 class SeparatorStack(eqx.Module):
-    """A homogenised separator glued on the last slice, in layers that grow towards the lithium.
+    """A homogenised separator glued on the last slice in layers; [`separator_on`][] makes one that suits the voxels.
 
-    **Arguments:** `thickness`, m; `porosity`; `transport`, effective over free diffusivity; `layers`, their number, and
-    `growth`, of each over the one before, static.
+    **Arguments:** `thickness`, m; `porosity`; `transport`, effective over free diffusivity; `relative`, widths of the
+    layers from the electrode on, in any unit, static. Layers thicker than 2.4 voxels are wide make linear solves slow.
     """
 
     thickness: Float[Array, ""] = eqx.field(converter=real)
     porosity: Float[Array, ""] = eqx.field(converter=real)
     transport: Float[Array, ""] = eqx.field(converter=real)
-    layers: int = eqx.field(static=True, default=8)
-    growth: float = eqx.field(static=True, default=1.5)
+    relative: tuple[float, ...] = eqx.field(static=True, default=(1.0,) * 8)
 
     def __check_init__(self):
         require("thickness", self.thickness, 1e-9, 1e-2, unit="m")
         require("porosity", self.porosity, 1e-6, 1.0)
         require("transport", self.transport, 1e-12, 1.0)
 
+    @property
+    def layers(self) -> int:
+        return len(self.relative)
+
     def widths(self) -> Float[Array, " layers"]:
         """Of the layers, from the electrode on, m."""
-        relative = self.growth ** np.arange(self.layers)
+        relative = np.asarray(self.relative)
         return self.thickness * jnp.asarray(relative / relative.sum())
+
+
+def separator_on(spacing, thickness: float, porosity, transport) -> SeparatorStack:
+    """A [`SeparatorStack`][] on voxels of `spacing`, (3,), m, outside `jit`: layers from one voxel, each 1.3 times the
+    one before, up to 2.4 times the narrower of the two sides of a voxel."""
+    spacing = np.asarray(spacing, float)
+    most, widths = 2.4 * float(np.min(spacing[1:])), [float(spacing[0])]
+    while sum(widths) < thickness:
+        widths.append(max(min(1.3 * widths[-1], most), widths[0]))
+    return SeparatorStack(thickness, porosity, transport, tuple(w / widths[0] for w in widths))
 
 
 class Conductors(eqx.Module):
@@ -171,9 +184,10 @@ def conductors(phases: Phases, roles: Mapping[str, Role], stack: SeparatorStack 
     area, width = grid.face_areas[0], grid.spacing[0]
     solid_links = _links(sigma, _openings(phases, electrons, periodic), grid, periodic)
     lyte_links = _links(transport, _openings(phases, ions, periodic), grid, periodic)
-    storage = sum(
-        (phases.fractions[i] * r.porosity for i, r in enumerate(ordered) if r.ions), jnp.zeros(grid.shape)
-    ) * grid.voxel_volume
+    storage = (
+        sum((phases.fractions[i] * r.porosity for i, r in enumerate(ordered) if r.ions), jnp.zeros(grid.shape))
+        * grid.voxel_volume
+    )
     plate = _end(phases, electrons, 0) * 2.0 * slice_of(sigma, 0, 0) * area / width
     last = slice_of(transport, 0, grid.shape[0] - 1)
     open_top = jnp.where(last > 0, _end(phases, ions, -1), 0.0)
@@ -270,9 +284,7 @@ def _particles(phases, roles, index, made, solid, lyte, periodic) -> Particles:
     ordered = [roles[name] for name in phases.names]
     own = phases.fractions[index]
     wet = sum((phases.fractions[i] for i, r in enumerate(ordered) if r.ions), jnp.zeros(grid.shape))
-    dry = sum(
-        (phases.fractions[i] for i, r in enumerate(ordered) if i != index and not r.ions), jnp.zeros(grid.shape)
-    )
+    dry = sum((phases.fractions[i] for i, r in enumerate(ordered) if i != index and not r.ions), jnp.zeros(grid.shape))
     out = normals(tuple(a[index] for a in phases.apertures), grid.face_areas)
     into = tuple(-n for n in out)
     offset = plane_offset(own, out, grid.spacing)
