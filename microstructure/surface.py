@@ -21,7 +21,7 @@ _RIDGE = 0.3  # bend of a level set across a cell over its slope beyond which it
 _TILT = 0.01  # least slope along an axis over the total slope: keeps the closed forms away from 0/0
 
 
-def _half_space(level: Array, slopes: tuple[Array, ...], blur: tuple[Array, ...]) -> Array:
+def half_space(level: Array, slopes: tuple[Array, ...], blur: tuple[Array, ...]) -> Array:
     """The share of a unit square or cube in which level + sum_i slope_i x_i < 0, with x_i in [-1/2, 1/2].
 
     The integral of a step over a box is a sum over its corners of truncated powers,
@@ -62,7 +62,7 @@ def aperture(corners: Float[Array, "nx+1 ny+1 nz+1"], axis: int, blur: Array, cu
     if curved:
         bends = (_pair(_bend(corners, first), second) / 2, _pair(_bend(corners, second), first) / 2)
         level = level - _sag(bends, slopes)
-    return _half_space(level, slopes, (blur[first], blur[second]))
+    return half_space(level, slopes, (blur[first], blur[second]))
 
 
 def apertures(corners: Array, blur: Array | None = None, curved: bool = False) -> tuple[Array, Array, Array]:
@@ -100,7 +100,7 @@ def volume_fraction(corners: Array, blur: Array | None = None, curved: bool = Fa
         bends = tuple(_pair(_pair(_bend(corners, axis), b), c) / 4 for axis, (b, c) in enumerate(others))
         level = level - _sag(bends, slopes)
     blur = jnp.zeros(3, corners.dtype) if blur is None else blur
-    return _half_space(level, slopes, tuple(blur))
+    return half_space(level, slopes, tuple(blur))
 
 
 def plane(corners: Array) -> tuple[Array, tuple[Array, Array, Array]]:

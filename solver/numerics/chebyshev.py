@@ -36,7 +36,7 @@ def _zero_of_batch(_size, _batched, x: Array):
     return zero, False  # one trip count for the batch, or each step is a select
 
 
-def _unfoldable(n: int, b: Array) -> Array:
+def unfoldable(n: int, b: Array) -> Array:
     """`n` as a number that XLA cannot know: a loop of known short length is unrolled, and stencils then fuse and are
     computed again for every reader, at up to a hundred times the cost (measured on XLA CPU)."""
     return n + _zero(b[(0,) * b.ndim])
@@ -51,7 +51,7 @@ def _steps(operator: Callable, precondition: Callable, rows: np.ndarray, x: Arra
         step = table[k, 0] * step + table[k, 1] * precondition(b - operator(x))
         return x + step, step
 
-    return lax.fori_loop(0, _unfoldable(len(rows), b), body, (x, step))[0]
+    return lax.fori_loop(0, unfoldable(len(rows), b), body, (x, step))[0]
 
 
 def iterate(operator: Callable, precondition: Callable, rows: np.ndarray, b: Array) -> Array:
@@ -89,4 +89,4 @@ def corrected(operator: Callable, scaled: Callable, b: Array, rows: np.ndarray, 
         step = lax.cond(k == before, correction, smoothed, b - operator(x))
         return x + step, step
 
-    return lax.fori_loop(0, _unfoldable(len(table), b), body, (first, first))[0]
+    return lax.fori_loop(0, unfoldable(len(table), b), body, (first, first))[0]

@@ -52,13 +52,14 @@ class Faces(eqx.Module):
 
     **Arguments:** `x`, shape (nx-1, ny, nz); `y`, (nx, ny-1, nz); `z`, (nx, ny, nz-1), all in units of conductivity
     times area over distance, booleans where a face is open or shut; `ends`, for each axis [`Plates`][], [`Wrap`][], or
-    `None` where nothing flows through.
+    `None` where nothing flows through; `shunt`, the conductance of each voxel to the ground, (nx, ny, nz), or `None`.
     """
 
     x: Float[Array, "..."]
     y: Float[Array, "..."]
     z: Float[Array, "..."]
     ends: tuple[Plates | Wrap | None, Plates | Wrap | None, Plates | Wrap | None] = (None, None, None)
+    shunt: Array | None = None
 
     @property
     def interior(self) -> tuple[Array, Array, Array]:
@@ -99,7 +100,7 @@ def apply(faces: Faces, field: Array) -> Array:
         out = out - outflow(conductance.astype(field.dtype) * difference(field, axis), axis)
         if end is not None:
             out = out + end.outflow(field, axis)
-    return out
+    return out if faces.shunt is None else out + faces.shunt.astype(field.dtype) * field
 
 
 def plate_links(faces: Faces, dtype) -> Array:
@@ -119,7 +120,7 @@ def diagonal(faces: Faces, dtype) -> Array:
         out = out + pad(conductance, axis, 0, 1) + pad(conductance, axis, 1, 0)
         if end is not None:
             out = out + end.diagonal(faces.shape[axis], axis, dtype)
-    return out
+    return out if faces.shunt is None else out + faces.shunt.astype(dtype)
 
 
 def over_diagonal(faces: Faces, residual: Array) -> Array:

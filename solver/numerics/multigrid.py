@@ -119,7 +119,9 @@ def _coarsen(faces: Faces, by: int, dtype) -> Faces:
         # A plate lies half a cell away, and a joint is a face, so both distances grow with the cell.
         grown = 1.0 if shape[axis] > 1 else by
         ends.append(jax.tree.map(lambda g, o=others, k=grown: k * _sums(g.astype(dtype), shape, o, by), end))
-    return Faces(*coarse, tuple(ends))
+    # A shunt has no distance that grows: it is summed, and raised like all of the coarse network.
+    shunt = None if faces.shunt is None else by * _sums(faces.shunt.astype(dtype), shape, range(3), by)
+    return Faces(*coarse, tuple(ends), shunt)
 
 
 def _prolong(correction: Array, by: int, shape) -> Array:

@@ -1,0 +1,135 @@
+"""A constant-current discharge of a resolved half-cell, to a cut-off voltage."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from microstructure.units import faraday
+
+from ..numerics.flexible_gmres import flexible_gmres
+from ..numerics.march import March, System, march
+from ..numerics.solution import Solution
+from ..numerics.written import written_linear
+from .half_cell import HalfCell, rest
+from .resolved import ResolvedCell, Unknowns
+from .resolved_slopes import eliminated
+from .resolved_solve import NewtonMethod, newton_krylov, precondition
+
+_LANDING = 1e-2  # the march lands its event within 2e-11 of the gap: to that over this, in shares of the cut-off
+
+
+class ResolvedMethod(eqx.Module):
+    """How a resolved cell is solved: `march`, steps in time; `newton`, each step."""
+
+    march: March = eqx.field(default_factory=lambda: March(tolerance=5e-4, max_steps=120))
+    newton: NewtonMethod = eqx.field(default_factory=NewtonMethod)
+
+
+class Held(System):
+    """A [`ResolvedCell`][] under its own current until the voltage falls to `level`; recorded are the voltage, V, and
+    shares of what was drawn that salt and particles hold."""
+
+    cell: ResolvedCell
+    level: Float[Array, ""]
+    newton: NewtonMethod
+
+    def residual(self, w, past, gamma):
+        return self.cell.residual(w, past, gamma)
+
+    def solve(self, w, past, gamma):
+        return newton_krylov(self.cell, w, past, gamma, self.newton)
+
+    def derivative(self, w, past, gamma):
+        return w, past, gamma
+
+    def pull_back(self, derivative, w_bar, y_bar):
+        w, past, gamma = derivative
+        w_bar = w_bar.at[: y_bar.shape[0]].add(y_bar)
+        _, _, parts = eliminated(self.cell, w, past, gamma)
+        made = precondition(self.cell, w, gamma, parts, self.newton)
+        balances, kinetics = (jax.linear_transpose(f, w) for f in (parts.balances, parts.kinetics))
+
+        def reduced(w_bar):
+            """What is left for the rest when the kinetic equations answer for the reactions."""
+            rest, reactions = parts.split(w_bar)
+            return rest - parts.split(kinetics(written_linear(reactions / parts.by_reaction))[0])[0]
+
+        other = jax.linear_transpose(made, parts.split(w)[0])
+        solved = flexible_gmres(
+            lambda rest: reduced(written_linear(balances(rest)[0])), reduced(w_bar),
+            preconditioner=lambda r: other(r)[0], rtol=self.newton.adjoint,
+            max_steps=8 * self.newton.inner, restart=self.newton.restart,
+        )  # fmt: skip
+        left = parts.split(w_bar - balances(solved.value)[0])[1]
+        multiplier = -parts.whole(solved.value, left / parts.by_reaction)
+        _, by_past = jax.vjp(lambda past: self.cell.residual(w, past, gamma), past)
+        return multiplier, by_past(multiplier)[0]
+
+    def state(self, w, past, gamma):
+        return self.cell.state(w)
+
+    def observe(self, w):
+        return w[-1]
+
+    def gap(self, w):
+        return _LANDING * (w[-1] - self.level) / jnp.maximum(jnp.abs(self.level), 1.0)
+
+    def distance(self, w, other):
+        change = self.cell.cut(w - other)
+        salt = jnp.max(jnp.abs(change.salt)) / self.cell.electrolyte.initial_concentration
+        potentials = [jnp.max(jnp.abs(p)) for p in (change.lyte, change.solid, change.voltage)]
+        return jnp.max(jnp.stack([salt, *potentials]))
+
+
+class ResolvedDischarge(eqx.Module):
+    """A constant-current discharge.
+
+    **Arguments:** `time`, s, and `voltage`, V, at the steps, shape (n,), entries after the end repeating the last one;
+    `current`, A, of the block; `capacity`, C, and `energy`, J, drawn; `end_time`, s; `reached`, whether it ended at the
+    cut-off; `final`, the fields at the end; `filling`, change of the lithium in all active phases, and `salt`, that of
+    the salt, both in C, what the balance of lithium is held against.
+    """
+
+    time: Float[Array, " n"]
+    voltage: Float[Array, " n"]
+    current: Array
+    capacity: Array
+    energy: Array
+    end_time: Array
+    reached: Array
+    final: Unknowns
+    filling: Array
+    salt: Array
+
+
+def discharge(cell: HalfCell, current, method: ResolvedMethod | None = None, *, duration=None) -> Solution:
+    """Draws `current`, A, from rest until the voltage falls to the lower cut-off, landed on, or for `duration`, s.
+
+    Differentiable in reverse mode in every number of `cell`, its structure included, and in the current.
+
+    **Returns:** a `Solution` with a [`ResolvedDischarge`][]; stats `steps`, `trials` and `newton`.
+    """
+    method = ResolvedMethod() if method is None else method
+    system = cell.resolved(current)
+    start, guess = rest(cell, system)
+    longest = 1.2 * lax.stop_gradient(cell.theoretical_capacity() / jnp.abs(system.current))
+    horizon = longest if duration is None else jnp.asarray(duration, start.dtype)
+    held = Held(system, cell.lower_cutoff, method.newton)
+    solution = march(held, start, guess, horizon, method.march)
+    record = solution.value
+    end, final = record.time[-1], system.cut(record.unknowns)
+    before, salted = system.contents(start)
+    after, salt = system.contents(record.state)
+    filling = sum(
+        faraday * role.material.maximum_concentration * jnp.sum(p.storage * (x - y))
+        for p, role, x, y in zip(system.structure.particles, system.active, after, before, strict=True)
+    )
+    steps, means = record.time[1:] - record.time[:-1], 0.5 * (record.observed[1:] + record.observed[:-1])
+    value = ResolvedDischarge(
+        time=record.time, voltage=record.observed, current=system.current, capacity=system.current * end,
+        energy=system.current * jnp.sum(steps * means), end_time=end, reached=record.reached, final=final,
+        filling=filling, salt=faraday * jnp.sum(system.structure.storage * (salt - salted)),
+    )  # fmt: skip
+    return Solution(value, solution.result, solution.stats)
