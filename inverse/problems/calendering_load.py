@@ -19,7 +19,7 @@ from solver.process.calender import Calendering
 PARTICLES, SHAPE, FINER_SHAPE = 200, (24, 20, 20), (40, 32, 32)
 SEEDS, UNSEEN = (0,), (1_000_000, 1_000_001)
 RATE, OTHERS = 2.0, (0.5, 3.0)
-LOWEST, HIGHEST, START = 50 * N_mm, 2000 * N_mm, 200 * N_mm
+LOWEST, HIGHEST, START = 50 * N_mm, 1500 * N_mm, 200 * N_mm  # 1550 N/mm is where the film has no room left
 NARROWEST = 38 * um  # gap that is tried: pores of 0.18 under the rolls
 FRICTION = 0.3  # without it the loads are several times too low
 
