@@ -64,7 +64,7 @@ def drawn():
     rows = np.arange(len(space.names))
     for k, name in enumerate(found.figures):
         left.barh(rows + 0.27 * (k - 1), found.table[k], 0.25, color=CYCLE[k], label=name)
-    left.set(yticks=rows, yticklabels=space.names, xlabel="percent by percent")
+    left.set(yticks=rows, yticklabels=space.names, xlabel="percent by percent", xlim=(-1.1, 1.8))
     left.invert_yaxis()
     left.legend(loc="center right", bbox_to_anchor=(1.0, 0.66), fontsize=8)
     size = np.abs(crossed.table).max()
