@@ -3,8 +3,6 @@
 Found once for a structure, outside `jit`, and held fixed in every derivative.
 """
 
-import dataclasses
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -24,18 +22,6 @@ class Domains(eqx.Module):
     lyte: Bool[Array, "nx ny nz"] = eqx.field(converter=jnp.asarray)
     isolated: Bool[Array, "nx ny nz"] = eqx.field(converter=jnp.asarray)
     dead: Bool[Array, "nx ny nz"] = eqx.field(converter=jnp.asarray)
-
-
-@dataclasses.dataclass(frozen=True)
-class Lost:
-    """What takes no part, as shares: `active`, of each active phase by name, of its volume, because no electrons reach
-    it; `unwetted`, of its wetted area, because it touches only dead pores or is isolated; `pores`, of the electrolyte,
-    because no path leads to the separator; `capacity`, of the charge of all active phases together."""
-
-    active: dict[str, float]
-    unwetted: dict[str, float]
-    pores: float
-    capacity: float
 
 
 def reached(filled: np.ndarray, links: tuple[np.ndarray, np.ndarray, np.ndarray], start: np.ndarray) -> np.ndarray:
