@@ -28,8 +28,7 @@ class ResolvedMethod(eqx.Module):
 
 
 class Held(System):
-    """A [`ResolvedCell`][] under its own current until the voltage falls to `level`; recorded are the voltage, V, and
-    shares of what was drawn that salt and particles hold."""
+    """A [`ResolvedCell`][] under its own current until the voltage falls to `level`, V; the voltage is recorded."""
 
     cell: ResolvedCell
     level: Float[Array, ""]

@@ -32,7 +32,8 @@ _ROUNDING = 100.0  # times the tolerance, below which a residual that no longer 
 class NewtonMethod(eqx.Module):
     """How a step is solved.
 
-    **Arguments:** `tolerance`, 2-norm of the balances in shares of the current; `adjoint`, relative residual of the
+    **Arguments:** `tolerance`, 2-norm of the balances in shares of the current; a hundred times as much is taken
+    where it no longer falls, because of rounding; `adjoint`, relative residual of the
     linear solve of a derivative; `forcing`, relative residual of that of a correction; `steps`, corrections, `inner`,
     linear steps allowed in each, and `restart`, vectors held, static; `degree`, smoothing steps of the V-cycles.
     """
