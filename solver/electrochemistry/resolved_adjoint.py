@@ -1,7 +1,6 @@
 """The transposed linear solve of a derivative of the resolved cell: in single precision, refined in double."""
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..numerics.flexible_gmres import flexible_gmres
@@ -45,7 +44,7 @@ def transposed_solve(cell: ResolvedCell, w: Array, gamma: Array, w_bar: Array, m
     def correction(left):
         solved = flexible_gmres(
             close.apply, left.astype(SINGLE), preconditioner=lambda r: back(r)[0], rtol=method.forcing,
-            max_steps=method.inner, restart=method.restart,
+            max_steps=method.inner, restart=method.inner,
         )  # fmt: skip
         return solved.value.astype(left.dtype)
 

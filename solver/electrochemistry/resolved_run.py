@@ -1,5 +1,7 @@
 """A constant-current discharge of a resolved half-cell, to a cut-off voltage."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from .resolved import ResolvedCell, Unknowns
 from .resolved_adjoint import transposed_solve
 from .resolved_solve import NewtonMethod, newton_krylov
 
-_LANDING = 1e-2  # the march lands its event within 2e-11 of the gap: to that over this, in shares of the cut-off
+_LANDED = 2e-11  # of the gap, where a march has landed on its event
 
 
 class ResolvedMethod(eqx.Module):
@@ -26,8 +28,10 @@ class ResolvedMethod(eqx.Module):
 
 
 class Held(System):
-    """A [`ResolvedCell`][] under its own current until the voltage falls to `level`, V; the voltage is recorded."""
+    """A [`ResolvedCell`][] under its own current until the voltage falls to `level`, V, within the tolerance of
+    Newton's method, in V; the voltage is recorded."""
 
+    rows: ClassVar[int] = 1
     cell: ResolvedCell
     level: Float[Array, ""]
     newton: NewtonMethod
@@ -55,7 +59,7 @@ class Held(System):
         return w[-1]
 
     def gap(self, w):
-        return _LANDING * (w[-1] - self.level) / jnp.maximum(jnp.abs(self.level), 1.0)
+        return _LANDED / self.newton.tolerance * (w[-1] - self.level)
 
     def distance(self, w, other):
         change = self.cell.cut(w - other)

@@ -26,17 +26,17 @@ class NewtonMethod(eqx.Module):
     """How a step is solved.
 
     **Arguments:** `tolerance`, 2-norm of the equations in shares of the current, beside which lithium, salt and charge
-    balance as wholes to rounding; a hundred times as much is taken where it no longer falls, because of rounding; `adjoint`, relative residual of the linear solve of a derivative;
-    `forcing`, relative residual of that of a correction; `steps`, corrections, `inner`, linear steps allowed in each,
-    and `restart`, vectors held, static; `degree`, smoothing steps of the V-cycles.
+    balance as wholes to rounding; a hundred times as much is taken where it no longer falls, because of rounding;
+    `adjoint`, relative residual of the linear solve of a derivative; `forcing`, relative residual of that of a
+    correction, two digits of which are about what single precision gives on many voxels; `steps`, corrections, and
+    `inner`, linear steps allowed in each, static; `degree`, smoothing steps of the V-cycles.
     """
 
-    tolerance: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-6)
+    tolerance: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-5)
     adjoint: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-8)
-    forcing: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-3)
+    forcing: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-2)
     steps: int = eqx.field(static=True, default=20)
-    inner: int = eqx.field(static=True, default=60)
-    restart: int = eqx.field(static=True, default=20)
+    inner: int = eqx.field(static=True, default=20)
     degree: int = eqx.field(static=True, default=2)
 
 
@@ -73,8 +73,8 @@ def newton_krylov(cell: ResolvedCell, w: Array, past: Array, gamma: Array, metho
         def correct(state):
             at, left, lack = state
             solved = flexible_gmres(
-                parts.apply, left, preconditioner=made, rtol=method.forcing, atol=0.3 * method.tolerance,
-                max_steps=method.inner, restart=method.restart,
+                parts.apply, left, preconditioner=made, rtol=method.forcing, atol=0.5 * method.tolerance,
+                max_steps=method.inner, restart=method.inner,
             )  # fmt: skip
             change = parts.whole(solved.value, parts.follow(solved.value, lack)).astype(w.dtype)
             after = limited(cell, at.w, change)
@@ -105,7 +105,9 @@ def balanced(cell: ResolvedCell, w: Array, past: Array, gamma: Array) -> Array:
     held, salted = cell.contents(past)
     current, plate = cell.current, cell.plate
     solid = u.solid + jnp.where(s.with_electrons, (current - jnp.sum(plate * u.solid[:1])) / jnp.sum(plate), 0.0)
-    metal = u.metal + jnp.where(s.metal_area > 0, (current - jnp.sum(s.metal_area * u.metal)) / jnp.sum(s.metal_area), 0.0)
+    metal = u.metal + jnp.where(
+        s.metal_area > 0, (current - jnp.sum(s.metal_area * u.metal)) / jnp.sum(s.metal_area), 0.0
+    )
     areas = [p.area for p in s.particles]
     drawn = sum(jnp.sum(a * j) for a, j in zip(areas, u.reaction, strict=True))
     lack = -(current + drawn) / sum(jnp.sum(a) for a in areas)

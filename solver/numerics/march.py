@@ -1,6 +1,7 @@
 """Time marching of differential-algebraic systems up to an event, with a discrete adjoint by record and replay."""
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,7 +19,11 @@ class System(eqx.Module):
 
     A step of any backward differentiation formula reads y = p + gamma y', with p a sum over the past. `w` are the
     unknowns that Newton's method works on; y follows from them.
+
+    `rows`, of the class, is how many steps the way back linearises side by side: fewer hold less memory.
     """
+
+    rows: ClassVar[int] = 32
 
     @abc.abstractmethod
     def residual(self, w: Array, past: Array, gamma: Array) -> Array:

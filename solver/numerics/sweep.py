@@ -9,11 +9,9 @@ from . import bdf
 from .lanes import where_active, while_lanes, write
 from .walk import Record
 
-_ROWS = 32  # steps whose equations are differentiated side by side
-
 
 class _Bars(eqx.Module):
-    """Cotangents of `_ROWS` steps, a row each: the multiplier of the equations, of the state, of what is observed."""
+    """Cotangents of a block of steps, a row each: the multiplier of the equations, of the state, of what is seen."""
 
     multiplier: Array
     state: Array
@@ -54,13 +52,13 @@ def sweep(walk, cotangents, system, method):
     """The discrete adjoint, from the last step to the first.
 
     Each step pulls (y, V) back through w by one transposed solve. What needs no cotangent is linearised before, in
-    blocks of `_ROWS` steps side by side, and the parameters have no part in the sequence: theirs follow for a block at
-    once.
+    blocks of `System.rows` steps side by side, and the parameters have no part in the sequence: theirs follow for a
+    block at once.
     """
     k, count = method.order, jnp.maximum(walk.count, 0)
     given = _filled(cotangents, walk)
     multiplier, observed, states, gap_bar, horizon = _last_step(system, walk, given, count, k)
-    bars = _Bars(*(jnp.zeros((_ROWS, *jnp.shape(x)), x.dtype) for x in (multiplier, given.state, observed)))
+    bars = _Bars(*(jnp.zeros((system.rows, *jnp.shape(x)), x.dtype) for x in (multiplier, given.state, observed)))
     rows = zip(jax.tree.leaves(bars), (multiplier, given.state, observed), strict=True)
     bars = _Bars(*(block.at[-1].set(row) for block, row in rows))
     params = eqx.filter(system, eqx.is_inexact_array)
@@ -116,8 +114,8 @@ def _last_step(system, walk, given, index, order):
 
 def _block(carry, active, system, walk, observed, order):
     """The steps of a block linearised, taken backwards, and differentiated in the parameters."""
-    first = carry.last - _ROWS + 1
-    number = jnp.clip(first + jnp.arange(_ROWS), 0, jnp.maximum(walk.count, 0))
+    first = carry.last - system.rows + 1
+    number = jnp.clip(first + jnp.arange(system.rows), 0, jnp.maximum(walk.count, 0))
     steps = eqx.filter_vmap(lambda index: _linearised(system, walk, index, order))(number)
     arrays, static = eqx.partition((steps, system, observed[number]), eqx.is_array)
 
@@ -126,7 +124,7 @@ def _block(carry, active, system, walk, observed, order):
 
     start = _Within(carry.step - first, jnp.maximum(-first, 0), carry.states, carry.bars)
     within = while_lanes(lambda c: c.row >= c.stop, visit, start, arrays, clock=lambda c: (c.row, c.stop))
-    wanted = first + jnp.arange(_ROWS) >= 0
+    wanted = first + jnp.arange(system.rows) >= 0
     params = jax.tree.map(
         jnp.add, carry.params, _parameter_cotangents(system, walk, number, wanted, within.bars, order)
     )
