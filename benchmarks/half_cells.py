@@ -8,12 +8,14 @@ import numpy as np
 from microstructure import voxel
 from microstructure.grid import Grid
 from solver.cell import library
+from solver.electrochemistry.domains import Domains
 from solver.electrochemistry.half_cell import HalfCell, half_cell
 from solver.electrochemistry.roles import active, carbon_binder, pores
-from solver.electrochemistry.structure import separator_on
+from solver.electrochemistry.structure import SeparatorStack, separator_on
 
 EDGE = 25.6e-6  # m, of the block
 FILM = 0.9e-6  # m, of carbon-binder on the spheres and on the collector
+BLUR = 0.3  # voxels, over which the edges of a cut are rounded, so that derivatives have no kinks
 SOLID = 0.4  # share of the block in spheres, before they overlap
 FULL = 17038.0 / 63104.0  # Chen 2020: stoichiometry of the charged cathode
 SEPARATOR = (12e-6, 0.47, 0.3209)  # Chen 2020: thickness, m, porosity, relative transport
@@ -37,6 +39,11 @@ def spheres(seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
 
 def packing(n: int, seed: int = 1) -> HalfCell:
     """NMC spheres under a film of carbon-binder on n^3 voxels: every `n` has the same structure."""
+    return of_levels(*levels(n, seed))
+
+
+def levels(n: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Distances, m, from the surfaces of the spheres and of the film at the corners of n^3 voxels, negative inside."""
     centres, radii = spheres(seed)
     axis = np.linspace(0.0, EDGE, n + 1)
     places = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)
@@ -45,10 +52,15 @@ def packing(n: int, seed: int = 1) -> HalfCell:
         gap = places - centre
         gap[..., 1:] -= EDGE * np.round(gap[..., 1:] / EDGE)
         level = np.minimum(level, np.linalg.norm(gap, axis=-1) - radius)
-    film = np.minimum(level - FILM, places[..., 0] - FILM)
+    return level, np.minimum(level - FILM, places[..., 0] - FILM)
+
+
+def of_levels(level, film, found: Domains | None = None) -> HalfCell:
+    """The half-cell of two level sets at the corners of voxels; `found`, its domains, which a derivative holds."""
+    n = level.shape[0] - 1
     grid = Grid((n, n, n), jnp.full(3, EDGE / n))
-    phases = voxel.nested((jnp.asarray(level), jnp.asarray(film)), grid, ("active", "binder", "pore"))
-    return _assembled(phases, {"active": active(library.chen_nmc(), FULL, 0.18)}, periodic=True)
+    phases = voxel.nested((jnp.asarray(level), jnp.asarray(film)), grid, ("active", "binder", "pore"), blur=BLUR)
+    return _assembled(phases, {"active": active(library.chen_nmc(), FULL, 0.18)}, periodic=True, found=found)
 
 
 def image(labels: np.ndarray, voxel_size: float) -> HalfCell:
@@ -58,9 +70,26 @@ def image(labels: np.ndarray, voxel_size: float) -> HalfCell:
     return _assembled(phases, {"active": active(library.chen_nmc(), FULL, 0.18)}, periodic=False)
 
 
-def _assembled(phases, roles, periodic: bool) -> HalfCell:
-    electrolyte = library.nyman_electrolyte()
-    lithium = library.half_cell(library.chen_positive(), electrolyte).negative.kinetics
+def slab(voxels: int) -> HalfCell:
+    """5 um of NMC on `voxels` voxels, and 20 um of free electrolyte to the lithium: one-dimensional."""
+    h = 5e-6 / voxels
+    labels = np.zeros((voxels + voxels // 5, 1, 1), int)
+    labels[voxels:] = 1
+    grid = Grid(labels.shape, jnp.asarray([h, 1e-6, 1e-6]))
+    phases = voxel.from_labels(labels, grid, {0: "active", 1: "pore"}, dtype=jnp.float64)
+    roles = {"active": active(library.chen_nmc(), FULL, 0.18), "pore": pores()}
+    layers = SeparatorStack(19e-6, 1.0, 1.0, tuple(1.1**k for k in range(30)))
+    return half_cell(phases, roles, library.nyman_electrolyte(), _lithium(), layers, lower_cutoff=2.5)
+
+
+def _lithium():
+    return library.half_cell(library.chen_positive(), library.nyman_electrolyte()).negative.kinetics
+
+
+def _assembled(phases, roles, periodic: bool, found: Domains | None = None) -> HalfCell:
     roles = roles | {"binder": carbon_binder(), "pore": pores()}
     stack = separator_on(phases.grid.spacing, *SEPARATOR)
-    return half_cell(phases, roles, electrolyte, lithium, stack, lower_cutoff=CUTOFF, periodic=periodic)
+    return half_cell(
+        phases, roles, library.nyman_electrolyte(), _lithium(), stack,
+        lower_cutoff=CUTOFF, periodic=periodic, found=found,
+    )  # fmt: skip

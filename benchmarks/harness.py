@@ -25,7 +25,7 @@ import numpy as np
 from mesode.record import commit, versions
 
 SCHEMA = 1
-SUITES = ("transport", "calender", "particles", "cell", "chain", "inverse")
+SUITES = ("transport", "calender", "particles", "cell", "chain", "inverse", "resolved")
 LARGE = ("transport_large", "particles_large")  # run only when they are named
 PEERS_PYTHON = "MESODE_PEERS_PYTHON"  # names the interpreter of an environment that has the peers
 _TIMEOUT = 1800  # s, that a peer may take for one case

@@ -16,10 +16,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from microstructure.units import faraday, gas_constant
+from microstructure.units import faraday
 
 from ..electrochemistry.electrolyte import Electrolyte
-from ..electrochemistry.kinetics import overpotential, smooth_positive
+from ..electrochemistry.kinetics import overpotential, smooth_positive, thermal_voltage
 from .cell import LithiumMetal
 from .particles import Particles
 
@@ -127,13 +127,12 @@ class PorousCell(eqx.Module):
     @property
     def thermal_voltage(self) -> Array:
         """RT/F, V."""
-        return gas_constant * self.temperature / faraday
+        return thermal_voltage(self.temperature)
 
     @property
     def diffusion_potential(self) -> Array:
         """2 (1 - t+) X RT/F, V for each unit of ln c."""
-        lyte = self.electrolyte
-        return 2.0 * (1.0 - lyte.transference_number) * lyte.thermodynamic_factor * self.thermal_voltage
+        return self.electrolyte.diffusion_potential(self.temperature)
 
     @property
     def salt_share(self) -> Array:

@@ -4,7 +4,7 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from ..numerics.real import real
-from .kinetics import arrhenius, smooth_positive
+from .kinetics import arrhenius, smooth_positive, thermal_voltage
 from .laws import Law
 
 _FLOOR = 1e-3  # mol/m3, below which transport coefficients stop following the concentration: no salt, no singularity
@@ -28,6 +28,10 @@ class Electrolyte(eqx.Module):
     diffusivity_activation_energy: Float[Array, ""] = eqx.field(converter=real, default=0.0)
     conductivity_activation_energy: Float[Array, ""] = eqx.field(converter=real, default=0.0)
     reference_temperature: Float[Array, ""] = eqx.field(converter=real, default=298.15)
+
+    def diffusion_potential(self, temperature: Array) -> Array:
+        """2 (1 - t+) X RT/F, V for each unit of ln c, at a temperature in K."""
+        return 2.0 * (1.0 - self.transference_number) * self.thermodynamic_factor * thermal_voltage(temperature)
 
     def transport(self, concentration: Array, temperature: Array) -> tuple[Array, Array]:
         """Diffusivity in m2/s and conductivity in S/m of the free electrolyte at a concentration in mol/m3."""

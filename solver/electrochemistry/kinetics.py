@@ -16,6 +16,11 @@ def smooth_positive(x: Array, width: float) -> Array:
     return jnp.where(x > 0, 0.5 * (x + root), 2.0 * width * width / (root + jnp.abs(x)))
 
 
+def thermal_voltage(temperature: Array) -> Array:
+    """RT/F in V, of a temperature in K."""
+    return gas_constant * temperature / faraday
+
+
 def arrhenius(activation_energy: Array, temperature: Array, reference_temperature: Array) -> Array:
     """exp(E/R (1/T_ref - 1/T)), the factor of a thermally activated coefficient; E in J/mol, temperatures in K."""
     return jnp.exp(activation_energy / gas_constant * (1.0 / reference_temperature - 1.0 / temperature))

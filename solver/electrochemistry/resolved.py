@@ -20,12 +20,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from microstructure.units import faraday, gas_constant
+from microstructure.units import faraday
 
 from ..numerics.flux import pad, slice_of
 from ..numerics.written import written, written_linear
 from .electrolyte import Electrolyte
-from .kinetics import MetalKinetics, overpotential, smooth_positive
+from .kinetics import MetalKinetics, overpotential, smooth_positive, thermal_voltage
 from .roles import Role
 from .stencil import following, leaving, wraps
 from .structure import Particles, Structure
@@ -113,13 +113,12 @@ class ResolvedCell(eqx.Module):
     @property
     def thermal_voltage(self) -> Array:
         """RT/F, V."""
-        return gas_constant * self.temperature / faraday
+        return thermal_voltage(self.temperature)
 
     @property
     def diffusion_potential(self) -> Array:
         """2 (1 - t+) X RT/F, V for each unit of ln c."""
-        lyte = self.electrolyte
-        return 2.0 * (1.0 - lyte.transference_number) * lyte.thermodynamic_factor * self.thermal_voltage
+        return self.electrolyte.diffusion_potential(self.temperature)
 
     def after(self, x: Array, axis: int) -> Array:
         """The field in the next voxel; its own where there is none, so that laws see nothing odd."""

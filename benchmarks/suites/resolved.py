@@ -1,0 +1,117 @@
+"""The particle-resolved half-cell: accuracy, balance, speed, growth of the linear steps, and the cost of a gradient.
+
+Everything is one packing of NMC spheres under carbon-binder (`benchmarks.half_cells`), discharged at 1C to 3.5 V, but
+for the planar stack. No peer is asked: the open ones that resolve the structure (finite elements of NREL, BEST) give
+neither a gradient nor a batch, and do not install from a package index.
+"""
+
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import half_cells
+from benchmarks.harness import aimed, case, compiled_of
+from solver.electrochemistry.half_cell import HalfCell, rest
+from solver.electrochemistry.resolved_run import ResolvedMethod, discharge
+from solver.electrochemistry.resolved_solve import NewtonMethod, newton_krylov
+from solver.numerics.march import March
+
+SECONDS = 120.0  # of a discharge of 64^3 voxels at 1C on two processor cores
+CORRECTIONS, LINEAR, GROWTH = 4.0, 20.0, 1.5
+BALANCE, GRADIENT, PLANAR_MV = 1e-8, 4.0, 0.1
+# Spectral elements and Radau IIA in numpy and scipy (tests/resolved_reference), to 1e-9 V; V at s.
+PLANAR = {10.0: 3.924297529, 60.0: 3.603925745}
+STEP = 40.0  # s, of the single step whose linear steps are counted
+
+
+def measure(peers: bool = True, sides=(32, 64, 96)):
+    """Every case of the suite, as rows of plain numbers, as they come."""
+    yield _planar()
+    yield _gradient(16)
+    counts = {}
+    for side in sides:
+        row = _linear_steps(side)
+        counts[side] = row["linear_per_correction"]
+        yield aimed(row, "linear_per_correction", LINEAR)
+    row = case("resolved", f"growth of linear steps, {sides[0]} to {sides[-1]} a side", {}, "float64")
+    yield aimed(row | {"growth": counts[sides[-1]] / counts[sides[0]]}, "growth", GROWTH)
+    yield _discharge(32)
+    yield aimed(_discharge(64), "median_s", SECONDS)
+
+
+def _capacity_current(cell: HalfCell) -> float:
+    return float(cell.theoretical_capacity()) / 3600.0
+
+
+def _size(cell: HalfCell) -> dict:
+    voxels = int(np.prod(cell.phases.grid.shape))
+    _, ny, nz = cell.phases.grid.shape
+    return {"voxels": voxels, "unknowns": 5 * (voxels + cell.separator.layers * ny * nz)}
+
+
+def _planar():
+    """Lithium, 20 um of electrolyte, 5 um of NMC at 20 A/m2 on 500 voxels, against the independent solution."""
+    cell, method = half_cells.slab(500), ResolvedMethod(march=March(tolerance=5e-5, max_steps=150, order=3))
+    run = eqx.filter_jit(lambda duration: discharge(cell, 20.0 * cell.section, method, duration=duration).value)
+    off = {f"at_{time:g}_s_mV": 1e3 * abs(float(run(time).voltage[-1]) - v) for time, v in PLANAR.items()}
+    worst = max(off.values())
+    return aimed(case("resolved", "planar stack", {"voxels": 500}, "float64", worst_mV=worst, accuracy=off), "worst_mV",
+                 PLANAR_MV)  # fmt: skip
+
+
+def _discharge(side: int):
+    """One discharge, warm; its balances, and what its steps cost."""
+    cell = half_cells.packing(side)
+    current = _capacity_current(cell)
+    run, row = compiled_of(eqx.filter_jit(lambda cell: discharge(cell, current)), cell)
+    jax.block_until_ready(run(cell).value.voltage)
+    wall, cpu = time.perf_counter(), time.process_time()
+    solution = jax.block_until_ready(run(cell))
+    row |= {"median_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "repeats": 1}
+    value, stats = solution.value, {name: int(n) for name, n in solution.stats.items()}
+    drawn = float(value.capacity)
+    balance = {"lithium": abs(float(value.filling) / drawn - 1.0), "salt": abs(float(value.salt)) / drawn}
+    row |= {"balance": max(balance.values()), "corrections_per_step": stats["newton"] / stats["trials"]} | stats
+    row |= {"accuracy": balance, "end_time_s": float(value.end_time), "reached": bool(value.reached)}
+    row = case("resolved", f"discharge of {side}^3 at 1C", _size(cell), "float64", **row)
+    return aimed(aimed(row, "balance", BALANCE), "corrections_per_step", CORRECTIONS)
+
+
+def _linear_steps(side: int):
+    """Two steps from rest at 1C: the linear steps that a correction takes in the second."""
+    cell = half_cells.packing(side)
+    system = eqx.filter_jit(lambda cell: cell.resolved(_capacity_current(cell)))(cell)
+    method, gamma = NewtonMethod(), jnp.asarray(STEP)
+    start, guess = rest(cell, system)
+    step = eqx.filter_jit(lambda w, past: newton_krylov(system, w, past, gamma, method))
+    first = step(guess, start)
+    second = step(first.value, system.state(first.value))
+    corrections, inner = int(second.stats["steps"]), int(second.stats["inner"])
+    return case("resolved", f"linear steps of {side}^3", _size(cell), "float64", corrections=corrections,
+                linear_steps=inner, linear_per_correction=inner / max(corrections, 1))  # fmt: skip
+
+
+def _gradient(side: int):
+    """Energy of ten minutes at 1C with its gradient in every number of the half-cell, geometry included."""
+    cell = half_cells.packing(side)
+    current = _capacity_current(cell)
+    method = ResolvedMethod(march=March(tolerance=5e-4, max_steps=60))
+    arrays, static = eqx.partition(cell, eqx.is_inexact_array)
+
+    def energy(arrays):
+        return discharge(eqx.combine(arrays, static), current, method, duration=600.0).value.energy
+
+    seconds = {}
+    for name, function in (("value", jax.jit(energy)), ("gradient", jax.jit(jax.value_and_grad(energy)))):
+        run, row = compiled_of(function, arrays)
+        jax.block_until_ready(run(arrays))
+        cpu = time.process_time()
+        jax.block_until_ready(run(arrays))
+        seconds[name] = time.process_time() - cpu
+    size = _size(cell) | {"parameters": sum(leaf.size for leaf in jax.tree.leaves(arrays))}
+    row |= {"cpu_s": seconds["gradient"], "value_cpu_s": seconds["value"], "repeats": 1}
+    row |= {"over_value": seconds["gradient"] / seconds["value"]}
+    return aimed(case("resolved", "energy and gradient in all of it", size, "float64", **row), "over_value", GRADIENT)
