@@ -26,13 +26,14 @@ from tests.resolved_reference import Layer, chen_stack
 
 CURRENT, SLAB, ELECTROLYTE = 20.0, 0.5e-6, 0.5e-6  # A/m2, m, m
 TIMES = (10.0, 60.0)  # s
+run = eqx.filter_jit(discharge)
 
 
 def off(stack, march, times=TIMES) -> np.ndarray:
     """By how much the voltage of a stack of [`tests.resolved_plates`][] is off at `times`, V."""
     cell, section = stack
     method = ResolvedMethod(march=march)
-    solution = eqx.filter_jit(lambda: discharge(cell, CURRENT * section, method, duration=times[-1]))()
+    solution = run(cell, jnp.asarray(CURRENT * section), method, duration=jnp.asarray(times[-1]))
     assert solution.result == Result.successful
     value = solution.value
     assert abs(float(value.filling / value.capacity) - 1.0) < 1e-8
