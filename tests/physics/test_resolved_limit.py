@@ -38,6 +38,7 @@ BETWEEN = (20e-6, 0.5, 0.35)  # separator: m, porosity, relative transport
 
 METAL = library.half_cell(library.chen_positive(), library.nyman_electrolyte()).negative.kinetics
 
+nested = eqx.filter_jit(voxel.nested)
 run = eqx.filter_jit(discharge)
 run_porous = eqx.filter_jit(porous_discharge)
 
@@ -49,16 +50,22 @@ def column(voxels: int):
     x = x - PITCH * (np.clip(np.floor(x / PITCH * (1.0 + 1e-12)), 0, CELLS - 1) + 0.5)
     level = np.sqrt(x[:, None, None] ** 2 + y[:, None] ** 2 + y**2) - RADIUS
     grid = Grid((CELLS * voxels, side, side), jnp.full(3, h))
-    phases = voxel.nested((jnp.asarray(level),), grid, ("active", "binder"))
+    phases = nested((jnp.asarray(level),), grid, ("active", "binder"))
     roles = {"active": active(library.chen_nmc(), FULL, SIGMA), "binder": carbon_binder(*BINDER)}
     stack = separator_on(grid.spacing, *BETWEEN)
     return half_cell(phases, roles, library.nyman_electrolyte(), METAL, stack, lower_cutoff=CUTOFF)
 
 
+@eqx.filter_jit
+def reacting_area(cell):
+    """Of the active phase, m2."""
+    return jnp.sum(cell.resolved(1.0).structure.particles[0].area)
+
+
 def homogenised(cell):
     """The cell of the porous-electrode model with what is measured on the voxels of `cell`."""
-    phases, part = cell.phases, cell.resolved(1.0).structure.particles[0]
-    volume, area = float(phases.grid.volume), float(jnp.sum(part.area))
+    phases = cell.phases
+    volume, area = float(phases.grid.volume), float(reacting_area(cell))
     share = float(jnp.mean(phases.fractions[0]))
 
     def effective(*conductivities):

@@ -29,6 +29,7 @@ from tests.resolved_reference import sphere_reaction, sphere_surface
 NAMES = ("active", "binder")
 CHEN = library.chen_nmc()
 METAL = library.half_cell(library.chen_positive(), library.nyman_electrolyte()).negative.kinetics
+nested = eqx.filter_jit(voxel.nested)
 
 
 def distance(voxels: int, centre, sample: int, start: float) -> np.ndarray:
@@ -41,7 +42,7 @@ def distance(voxels: int, centre, sample: int, start: float) -> np.ndarray:
 def level_set(voxels: int, centre, radius: float, h: float = 1e-6, sample: int = 2):
     """A sphere from its distance at the corners of half voxels; `radius` and `centre` in voxels of edge `h`, m."""
     grid = Grid((voxels,) * 3, jnp.full(3, h))
-    return voxel.nested((jnp.asarray(h * (distance(voxels, centre, sample, 0.0) - radius)),), grid, NAMES)
+    return nested((jnp.asarray(h * (distance(voxels, centre, sample, 0.0) - radius)),), grid, NAMES)
 
 
 def labelled(voxels: int, centre, radius: float, h: float = 1e-6):

@@ -33,6 +33,7 @@ KAPPA, SIGMA, NANO = 1.3, 1e5, 0.1  # S/m, of electrolyte and slab, and relative
 DIFFUSIVITY = 3e-10  # m2/s
 EXCHANGE = 1e8  # A/m2, of both surfaces
 NAMES = ("active", "inert", "binder", "pore")
+nested = eqx.filter_jit(voxel.nested)
 
 
 def phases():
@@ -49,7 +50,7 @@ def phases():
     stones = np.minimum(ball((8.2, 2.1, 3.3), 2.6), ball((10.9, 6.2, 6.4), 2.3))
     film = stones - 0.6
     levels = (slab, np.minimum(slab, stones), np.minimum(slab, film))
-    return voxel.nested(tuple(H * jnp.asarray(x) for x in levels), Grid(SHAPE, jnp.full(3, H)), NAMES)
+    return nested(tuple(H * jnp.asarray(x) for x in levels), Grid(SHAPE, jnp.full(3, H)), NAMES)
 
 
 def effective() -> float:
