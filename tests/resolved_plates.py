@@ -19,6 +19,7 @@ from solver.electrochemistry.roles import active, pores
 
 FULL = 17038.0 / 63104.0  # Chen 2020
 SIGMA = 0.18  # S/m, Chen 2020
+nested = eqx.filter_jit(voxel.nested)
 METAL = library.half_cell(library.chen_positive(), library.nyman_electrolyte()).negative.kinetics
 
 
@@ -48,7 +49,7 @@ class Plated(eqx.Module):
 
 
 def _half(level, grid, periodic) -> HalfCell:
-    phases = voxel.nested((jnp.asarray(level),), grid, ("active", "pore"))
+    phases = nested((jnp.asarray(level),), grid, ("active", "pore"))
     roles = {"active": active(library.chen_nmc(), FULL, SIGMA), "pore": pores()}
     return half_cell(phases, roles, library.nyman_electrolyte(), METAL, lower_cutoff=2.5, periodic=periodic)
 

@@ -21,7 +21,7 @@ from solver.electrochemistry.resolved_run import ResolvedMethod, discharge
 from solver.electrochemistry.roles import active, carbon_binder, pores
 from solver.numerics.march import March
 from solver.numerics.solution import Result
-from tests.resolved_plates import FULL, METAL, along, inclined
+from tests.resolved_plates import FULL, METAL, along, inclined, nested
 from tests.resolved_reference import Layer, chen_stack
 
 CURRENT, SLAB, ELECTROLYTE = 20.0, 0.5e-6, 0.5e-6  # A/m2, m, m
@@ -78,7 +78,7 @@ def _block():
     level = np.min([np.linalg.norm(places - c[:3], axis=-1) - c[3] for c in centres], 0)
     film = np.minimum(level - 0.4e-6, np.abs(places[..., 0] - 2.5e-6) - 0.8e-6)
     names = ("active", "binder", "pore")
-    return voxel.nested((jnp.asarray(level), jnp.asarray(film)), Grid(shape, jnp.asarray(spacing)), names, blur=0.3)
+    return nested((jnp.asarray(level), jnp.asarray(film)), Grid(shape, jnp.asarray(spacing)), names, blur=0.3)
 
 
 def _turned_cell(phases, axes):
