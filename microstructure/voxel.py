@@ -61,6 +61,20 @@ def nested(corners: tuple[Array, ...], grid: Grid, names: tuple[str, ...], blur:
     return Phases(grid, jnp.stack(fractions), stacked, jnp.stack(areas), names)
 
 
+def turned(phases: Phases, axes: tuple[int, int, int]) -> Phases:
+    """`phases` with their axes in another order: (2, 0, 1) makes the third one the thickness, as for a stack of images
+    taken through the electrode."""
+    if sorted(axes) != [0, 1, 2]:
+        raise ValueError(f"Argument `axes` must hold 0, 1 and 2 in some order, but {tuple(axes)} was given.")
+
+    def moved(x):
+        return jnp.transpose(x, (0, *(1 + axis for axis in axes)))
+
+    grid = Grid(tuple(phases.grid.shape[axis] for axis in axes), phases.grid.spacing[np.asarray(axes)])
+    apertures = tuple(moved(phases.apertures[axis]) for axis in axes)
+    return Phases(grid, moved(phases.fractions), apertures, moved(phases.areas), phases.names)
+
+
 def from_labels(labels: np.ndarray, grid: Grid, names: dict[int, str], *, dtype=jnp.float32) -> Phases:
     """Phases of a label image.
 
