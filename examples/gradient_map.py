@@ -59,12 +59,12 @@ limit = np.quantile(np.abs(gain[gain != 0]), 0.95)
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
 for axis, k in zip(axes, (SIDE // 4, SIDE // 2, 3 * SIDE // 4), strict=True):
     extent = [0.0, 1e6 * half_cells.EDGE] * 2
-    axis.imshow(np.where(level[:, :, k] < 0, 0.75, np.where(film[:, :, k] < 0, 0.9, 1.0)).T, cmap="gray", vmin=0, vmax=1,
-                origin="lower", extent=extent)  # fmt: skip
+    solid = np.where(level[:, :, k] < 0, 0.75, np.where(film[:, :, k] < 0, 0.9, 1.0))
+    axis.imshow(solid.T, cmap="gray", vmin=0, vmax=1, origin="lower", extent=extent)
     shown = np.ma.masked_where(gain[:, :, k] == 0, gain[:, :, k])
     drawn = axis.imshow(shown.T, cmap="RdBu_r", vmin=-limit, vmax=limit, origin="lower", extent=extent)
     axis.set(xlabel="from the collector / um", ylabel="y / um", title=f"z = {1e6 * k * voxel:.1f} um")
-figure.colorbar(drawn, ax=axes, label=f"gain of energy at {RATE:g}C for a surface\nmoved outwards / a.u.".replace(
-    "a.u.", "% for 1 % of a voxel\ntimes the section"))  # fmt: skip
+label = f"gain of energy at {RATE:g}C where the surface moves outwards by 1 % of a voxel,\n% for an area of the section"
+figure.colorbar(drawn, ax=axes, label=label)
 figure.savefig("mesode_gradient_map.png", dpi=150)
 print("wrote mesode_gradient_map.png")
