@@ -17,6 +17,7 @@ EDGE = 25.6e-6  # m, of the block
 FILM = 0.9e-6  # m, of carbon-binder on the spheres and on the collector
 BLUR = 0.3  # voxels, over which the edges of a cut are rounded, so that derivatives have no kinks
 SOLID = 0.4  # share of the block in spheres, before they overlap
+BINDER = 10.0  # S/m; of an image, where it lies in pieces, linear solves grow slow at hundreds of times the active's
 FULL = 17038.0 / 63104.0  # Chen 2020: stoichiometry of the charged cathode
 SEPARATOR = (12e-6, 0.47, 0.3209)  # Chen 2020: thickness, m, porosity, relative transport
 CUTOFF = 3.5  # V; the potential of the full material is 3.487 V, and all that lies below is how its surface fills up
@@ -87,7 +88,7 @@ def _lithium():
 
 
 def _assembled(phases, roles, periodic: bool, found: Domains | None = None) -> HalfCell:
-    roles = roles | {"binder": carbon_binder(), "pore": pores()}
+    roles = roles | {"binder": carbon_binder(BINDER), "pore": pores()}
     stack = separator_on(phases.grid.spacing, *SEPARATOR)
     return half_cell(
         phases, roles, library.nyman_electrolyte(), _lithium(), stack,

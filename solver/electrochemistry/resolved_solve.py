@@ -18,7 +18,8 @@ from .resolved import ResolvedCell, Unknowns, pacing
 from .resolved_precondition import SINGLE, precondition, single
 from .resolved_slopes import eliminated
 
-_ROUNDING = 100.0  # times the tolerance, below which a residual that no longer falls is taken
+_CLOSE = 3.0  # times the tolerance, below which a residual that no longer falls is taken
+_ROUNDING = 1e-7  # of the current, the same whatever the tolerance: of concentrations, on fine voxels
 _SLOW = 0.1  # of the residual left by a correction, above which the slopes are made anew
 
 
@@ -26,7 +27,7 @@ class NewtonMethod(eqx.Module):
     """How a step is solved.
 
     **Arguments:** `tolerance`, 2-norm of the equations in shares of the current, beside which lithium, salt and charge
-    balance as wholes to rounding; a hundred times as much is taken where it no longer falls, because of rounding;
+    balance as wholes to rounding; three times as much, or 1e-7, is taken where it no longer falls;
     `adjoint`, relative residual of the linear solve of a derivative; `forcing`, relative residual of that of a
     correction, two digits of which are about what single precision gives on many voxels; `steps`, corrections, and
     `inner`, linear steps allowed in each, static; `degree`, smoothing steps of the V-cycles.
@@ -34,7 +35,7 @@ class NewtonMethod(eqx.Module):
 
     tolerance: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-5)
     adjoint: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-8)
-    forcing: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-2)
+    forcing: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=3e-3)
     steps: int = eqx.field(static=True, default=20)
     inner: int = eqx.field(static=True, default=20)
     degree: int = eqx.field(static=True, default=2)
@@ -56,8 +57,7 @@ def newton_krylov(cell: ResolvedCell, w: Array, past: Array, gamma: Array, metho
     light, pace = single(cell), gamma.astype(SINGLE)
 
     def level(at):
-        # What no longer falls, and is small, is rounding: of concentrations, on fine voxels under a small current.
-        return (at.norm > 0.3 * at.before) & (at.norm < _ROUNDING * method.tolerance)
+        return (at.norm > 0.3 * at.before) & (at.norm < jnp.maximum(_CLOSE * method.tolerance, _ROUNDING))
 
     def unfinished(at):
         return (at.norm > method.tolerance) & (at.steps < method.steps) & jnp.isfinite(at.norm) & ~level(at)
