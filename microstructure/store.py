@@ -54,12 +54,14 @@ def write(
     attributes: Mapping | None = None,
     image: "dict | None" = None,
     particles: "dict | None" = None,
+    series: "dict | None" = None,
 ) -> None:
     """Writes a nested dictionary as groups and datasets, atomically.
 
     **Arguments:** `tree`, whose leaves are arrays, numbers, strings, lists of strings or `None` (left out);
     `attributes`, strings and numbers for the root; `image`, `particles`, the arguments of [`add_image_view`][] and
-    [`add_particle_view`][] as dictionaries: what ParaView shows of the file, as two blocks where both are given.
+    [`add_particle_view`][] as dictionaries: what ParaView shows of the file, as two blocks where both are given;
+    `series`, instead of these, the arguments of [`microstructure.store_series.add_series_view`][].
     """
     import h5py
 
@@ -74,6 +76,10 @@ def write(
                 add_image_view(file, **image, view=blocks[0])
             if particles is not None:
                 add_particle_view(file, **particles, view=blocks[1])
+            if series is not None:
+                from .store_series import add_series_view
+
+                add_series_view(file, **series)
 
 
 def _write_group(group, tree: Mapping) -> None:
