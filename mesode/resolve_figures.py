@@ -46,23 +46,21 @@ def curves(rates: list[dict]) -> Figure:
 
 
 @styled
-def slices(looks: dict, spacing_m, rate: float, rest) -> Figure:
-    """A slice through the middle at each depth of discharge, collector below: charge, reaction and salt.
-
-    **Arguments:** `rest`, (nx, ny, nz), share of each voxel that is neither active nor pore, drawn in grey.
-    """
+def slices(looks: dict, spacing_m, rate: float, index: int) -> Figure:
+    """The slice `index` of axis 2 at each depth of discharge, collector below: charge, reaction and salt."""
     shown = moments(looks)
     edges = np.asarray(spacing_m) * 1e6
-    nx, ny, nz = np.shape(rest)
+    nx, ny, _ = np.shape(shown[0]["fields"]["salt_mol_m3"])
     wide, high = ny * edges[1], nx * edges[0]
     scale = min(1.9 / wide, 3.2 / high)
     figure = Figure(
-        figsize=(1.5 + len(shown) * (wide * scale + 0.45), 3 * (high * scale + 0.35) + 0.8), layout="constrained"
+        figsize=(1.7 + len(shown) * (wide * scale + 0.3), 3 * (high * scale + 0.35) + 0.8), layout="constrained"
     )
     matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
     axes = figure.subplots(3, len(shown), squeeze=False, sharex=True, sharey=True)
-    for row, (name, (title, colours, factor)) in zip(axes, _MAPS.items(), strict=True):
-        cuts = [factor * np.asarray(look["fields"][name])[:, :, nz // 2] for look in shown]
+    for number, (name, (title, colours, factor)) in enumerate(_MAPS.items()):
+        row = axes[number]
+        cuts = [factor * np.asarray(look["fields"][name])[:, :, index] for look in shown]
         low, high_value = _range(cuts, whole=name == "state_of_charge")
         for axis, cut, depth in zip(row, cuts, _depths(shown, rate), strict=True):
             image = axis.imshow(
@@ -72,9 +70,9 @@ def slices(looks: dict, spacing_m, rate: float, rest) -> Figure:
             axis.set_facecolor("#d0d0d0")
             axis.grid(False)
             axis.tick_params(labelsize=8)
-            if row is axes[0]:
+            if number == 0:
                 axis.set_title(f"{100 * depth:.0f} %", fontsize=10)
-            if row is axes[-1]:
+            if number == len(_MAPS) - 1:
                 axis.set_xlabel("y / µm")
         row[0].set_ylabel("x / µm")
         figure.colorbar(image, ax=list(row), shrink=0.9, label=title)

@@ -46,9 +46,9 @@ def _rates(rates) -> str:
 
 def _curves_caption(data: Mapping) -> str:
     return (
-        "Discharges against lithium from the charged state. 1C draws the charge of all active material between start and "
-        f"end in an hour, {float(data['capacity_C']) / float(data['section_m2']) / 3.6e4:.3f} mAh/cm²; a half-cell may "
-        "go on beyond the end, which is that of the full cell."
+        "Discharges against lithium from the charged state. 1C draws the charge of all active material between start "
+        f"and end in an hour, {float(data['capacity_C']) / float(data['section_m2']) / 3.6e4:.3f} mAh/cm²; a half-cell "
+        "may go on beyond the end, which is that of the full cell."
     )
 
 
@@ -64,8 +64,8 @@ def _lost(data: Mapping) -> str:
     }
     whole, some = (float(limits[name]) for name in ("whole_electrode_C_rate", "any_C_rate"))
     return (
-        f"{table(columns)}<p class=lead>In steady state the salt carries {whole:.3g}C to all of the electrode evenly, and "
-        f"at most {some:.3g}C to a part of it.</p>"
+        f"{table(columns)}<p class=lead>In steady state the salt carries {whole:.3g}C to all of the electrode evenly, "
+        f"and at most {some:.3g}C to a part of it.</p>"
     )
 
 
@@ -79,29 +79,31 @@ def _of_rate(data: Mapping, rate: Mapping) -> str:
             along, curve["open_circuit_V"], curve["voltage_V"], curve["parts_V"], data["causes"], data["places"], LEAST
         )
         caption = (
-            "The voltage at rest at the mean stoichiometries and under load, and between them each loss as an area; the "
-            "lithium is the negative. Solid diffusion leads from the mean of each particle to its surface, uneven use "
-            f"from the mean of all to that of each. The parts add up to {float(rate['losses_left_over_mV']):.1g} mV."
+            "The voltage at rest at the mean stoichiometries and under load, and between them each loss as an area; "
+            "the lithium is the negative. Solid diffusion leads from the mean of each particle to its surface, uneven "
+            "use from the mean of all to that of each. The parts add up to within "
+            f"{float(rate['losses_left_over_mV']):.1g} mV."
         )
         out += drawn(figure, caption) + _loss_table(data, rate)
     shown = resolve_figures.moments(looks)
     if not shown:
         return out
-    fractions = data["structure"]
-    rest = np.zeros(np.shape(next(iter(fractions.values()))))
+    share = sum(np.asarray(data["structure"][f"fractions_{phase}"]) for phase in data["active"])
+    index = int(np.argmax(share.sum((0, 1))))
     caption = (
-        "A slice through the middle, collector below, separator above. Reaction: into the particles, on the voxels of "
-        "their surface. Grey is where a field means nothing."
+        f"The slice with most active material, z = {(index + 0.5) * float(spacing[2]) * 1e6:.1f} µm, collector below, "
+        "separator above. Reaction: into the particles, on the voxels of their surface. Grey is where a field means "
+        "nothing."
     )
-    out += f"<h2>{name}: fields</h2>" + drawn(resolve_figures.slices(looks, spacing, c_rate, rest), caption)
+    out += f"<h2>{name}: fields</h2>" + drawn(resolve_figures.slices(looks, spacing, c_rate, index), caption)
     caption = "Means of the slices, from the collector to the separator."
     out += drawn(resolve_figures.depth_profiles(looks, spacing, c_rate), caption)
     if shown[-1].get("particles"):
         used = rate["utilisation"]
         caption = (
-            f"{int(used['particles'])} particles, told apart where they touch: used {100 * float(used['mean']):.1f} % on "
-            f"average, with a standard deviation of {100 * float(used['deviation']):.1f} % by volume. The area of a dot "
-            "is the volume; particles that the block cuts are as small as what is left of them."
+            f"{int(used['particles'])} particles, told apart where they touch: used {100 * float(used['mean']):.1f} % "
+            f"on average, with a standard deviation of {100 * float(used['deviation']):.1f} % by volume. The area of a "
+            "dot is the volume; particles that the block cuts are as small as what is left of them."
         )
         out += drawn(resolve_figures.particles(shown[-1]), caption)
     out += drawn(resolve_figures.heat(curve, float(data["section_m2"])), "Heat, without that of mixing.")
