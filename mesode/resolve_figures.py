@@ -107,8 +107,11 @@ def depth_profiles(looks: dict, spacing_m, rate: float) -> Figure:
 
 
 @styled
-def particles(look: dict) -> Figure:
-    """How far each particle was used at the end, over its size and its depth; the area of a dot is its volume."""
+def particles(look: dict, used_over: dict) -> Figure:
+    """How far each particle was used at the end, over its size and its depth; the area of a dot is its volume.
+
+    **Arguments:** `used_over`, the distributions `over_diameter_m` and `over_depth_m`.
+    """
     figure, axes = _figure(9.4, 3.9, 1, 2, sharey=True)
     tables = look["particles"]
     largest = max(float(np.max(table["volume_m3"])) for table in tables.values())
@@ -120,18 +123,20 @@ def particles(look: dict) -> Figure:
                 np.asarray(table[along]) * 1e6, used, s=size, color=CYCLE[number % len(CYCLE)], alpha=0.55,
                 edgecolors="white", linewidths=0.5, label=name,
             )  # fmt: skip
-    mean = np.average(
-        np.concatenate([100 * (1 - np.asarray(t["state_of_charge"])) for t in tables.values()]),
-        weights=np.concatenate([np.asarray(t["volume_m3"]) for t in tables.values()]),
-    )
+    mean = 100 * float(used_over["mean"])
+    for axis, name in zip(axes, ("over_diameter_m", "over_depth_m"), strict=True):
+        bins = used_over[name]
+        axis.errorbar(
+            np.asarray(bins["along"]) * 1e6, 100 * np.asarray(bins["mean"]), 100 * np.asarray(bins["deviation"]),
+            color="#333333", lw=1.1, elinewidth=0.9, capsize=2, label="mean and deviation by volume",
+        )  # fmt: skip
     for axis, label in zip(axes, ("diameter of a sphere as large / µm", "depth of its centre / µm"), strict=True):
         axis.axhline(mean, color="#777777", lw=1, ls=":")
         axis.set(xlabel=label)
         axis.set_xlim(left=0)
     axes[0].set_ylabel("used at the end / %")
     axes[1].annotate("mean", (0.99, mean), xycoords=("axes fraction", "data"), va="bottom", ha="right", fontsize=8)
-    if len(tables) > 1:
-        axes[0].legend(fontsize=8)
+    axes[0].legend(fontsize=8, loc="lower left")
     return figure
 
 

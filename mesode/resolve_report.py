@@ -105,7 +105,7 @@ def _of_rate(data: Mapping, rate: Mapping) -> str:
             f"on average, with a standard deviation of {100 * float(used['deviation']):.1f} % by volume. The area of a "
             "dot is the volume; particles that the block cuts are as small as what is left of them."
         )
-        out += drawn(resolve_figures.particles(shown[-1]), caption)
+        out += drawn(resolve_figures.particles(shown[-1], used), caption)
     out += drawn(resolve_figures.heat(curve, float(data["section_m2"])), "Heat, without that of mixing.")
     return out
 

@@ -62,7 +62,7 @@ def _of_image(job: ResolveJob) -> Block:
             if label not in found and job.phases[name]["role"] != "inert"
         ]
         unknown = sorted(found - set(wanted))
-        if unknown:
+        if unknown and not errors:  # a misnamed label would be told twice
             errors.append(
                 f"Image `{path}` holds the labels {unknown}, which no [phase] names; give them a phase, if need be "
                 'with `role = "inert"`.'

@@ -9,6 +9,7 @@ from mesode.resolve_build import Setup
 from mesode.resolve_structure import Block
 from solver.electrochemistry.lost_capacity import LostCapacity
 from solver.electrochemistry.resolved_losses import CAUSES, PLACES
+from solver.electrochemistry.utilisation import distribution
 
 DEPLETED = 10.0  # mol/m3 of salt somewhere, below which the electrolyte is why a discharge ended
 
@@ -68,7 +69,8 @@ def mean_losses(rows: Mapping) -> dict:
 
 
 def utilisation(looks: Mapping) -> dict:
-    """How evenly the particles were used at the end: mean by volume, its standard deviation, least and most."""
+    """How evenly the particles were used at the end: mean by volume, its standard deviation, least and most, and the
+    distribution over size and depth."""
     if not looks:
         return {}
     tables = looks[max(looks, key=int)]["particles"].values()
@@ -77,7 +79,11 @@ def utilisation(looks: Mapping) -> dict:
     mean = float(np.average(used, weights=volume))
     deviation = float(np.sqrt(np.average((used - mean) ** 2, weights=volume)))
     found = {"particles": len(used), "mean": mean, "deviation": deviation}
-    return found | {"least": float(used.min()), "most": float(used.max())}
+    found |= {"least": float(used.min()), "most": float(used.max())}
+    for name in ("diameter_m", "depth_m"):
+        along = np.concatenate([np.asarray(t[name]) for t in tables])
+        found[f"over_{name}"] = distribution(used, volume, along)
+    return found
 
 
 def shown(out: Mapping) -> dict:
