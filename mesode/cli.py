@@ -246,7 +246,8 @@ def _add_resolve(commands) -> None:
         "discharges of a half-cell on the voxels of its electrode",
         "mesode resolve examples/resolve.toml --set cell.c_rates=[0.5,2]",
     )
-    sub.add_argument("job", metavar="JOB.toml", help="job file: structure, phases, cell, rates")
+    sub.add_argument("job", nargs="?", metavar="JOB.toml", help="job file: structure, phases, cell, rates")
+    sub.add_argument("--keys", action="store_true", help="print the table of all keys instead")
     sub.add_argument(
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a key (repeatable)"
     )

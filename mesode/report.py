@@ -78,8 +78,8 @@ def render(run: Mapping, name: str = "run") -> str:
         f"Mesode {text(provenance.get('versions', {}).get('mesode', ''))}</p>"
     ]
     parts += [f"<p class=note>{text(note)}</p>" for note in run.get("notes", [])]
-    parts += [_kpis(run), gallery_report.sections(run), resolve_report.sections(run)]
-    accounts = cell_report.sections(run) + fit_report.section(run)
+    parts += [_kpis(run), gallery_report.sections(run)]
+    accounts = cell_report.sections(run) + fit_report.section(run) + resolve_report.sections(run)
     parts += [part for part in (_structure(run), _curves(run), accounts, _transport(run), _design(run)) if part]
     parts.append(_provenance(run))
     body = "\n".join(parts)

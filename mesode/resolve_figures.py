@@ -32,20 +32,6 @@ def _depths(looks: list[dict], rate: float) -> list[float]:
 
 
 @styled
-def curves(rates: list[dict]) -> Figure:
-    """Voltage over areal capacity at each rate."""
-    figure, axis = _figure(5.8, 4.0)
-    for number, rate in enumerate(rates):
-        along = np.asarray(rate["curve"]["time_s"]) * float(rate["current_density_A_m2"]) / 3.6 / 1e4
-        colour = CYCLE[number % len(CYCLE)]
-        axis.plot(along, rate["curve"]["voltage_V"], color=colour, label=rate_name(rate["c_rate"]))
-    axis.set(xlabel="discharged capacity / (mAh/cm²)", ylabel="voltage against lithium / V")
-    axis.set_xlim(left=0)
-    axis.legend(title="rate")
-    return figure
-
-
-@styled
 def slices(looks: dict, spacing_m, rate: float, index: int) -> Figure:
     """The slice `index` of axis 2 at each depth of discharge, collector below: charge, reaction and salt."""
     shown = moments(looks)

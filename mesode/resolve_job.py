@@ -79,6 +79,16 @@ def read_resolve_job(path, settings: Sequence[str] = ()) -> ResolveJob:
     return dataclasses.replace(job, values=values)
 
 
+def is_resolve_job(path) -> bool:
+    """Whether a file is a job of `mesode resolve`, as far as can be seen: it has phases, or rates of a half-cell."""
+    try:
+        table = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return False
+    cell = table.get("cell", {})
+    return "phase" in table or (isinstance(cell, Mapping) and "c_rates" in cell)
+
+
 def parse_resolve_job(text: str, source: str = "job", settings: Sequence[str] = ()) -> ResolveJob:
     """A checked [`ResolveJob`][] from TOML text and settings."""
     try:

@@ -23,10 +23,9 @@ def sections(run: Mapping) -> str:
     if not data:
         return ""
     rates = [data["rates"][key] for key in sorted(data["rates"], key=int)]
-    out = "<h2>Resolved discharge</h2>" + _rates(rates) + drawn(resolve_figures.curves(rates), _curves_caption(data))
-    out += _lost(data)
+    out = f"<h2>Resolved discharge</h2><p class=lead>{_basis(data)}</p>{_rates(rates)}" + _lost(data)
     for rate in rates:
-        out += _of_rate(data, rate)
+        out += _of_rate(data, rate, run["structure"]["image"])
     return out
 
 
@@ -44,7 +43,7 @@ def _rates(rates) -> str:
     return table(columns)
 
 
-def _curves_caption(data: Mapping) -> str:
+def _basis(data: Mapping) -> str:
     return (
         "Discharges against lithium from the charged state. 1C draws the charge of all active material between start "
         f"and end in an hour, {float(data['capacity_C']) / float(data['section_m2']) / 3.6e4:.3f} mAh/cm²; a half-cell "
@@ -69,9 +68,9 @@ def _lost(data: Mapping) -> str:
     )
 
 
-def _of_rate(data: Mapping, rate: Mapping) -> str:
+def _of_rate(data: Mapping, rate: Mapping, structure: Mapping) -> str:
     name, c_rate = text(rate_name(rate["c_rate"])), float(rate["c_rate"])
-    curve, looks, spacing = rate["curve"], rate["looks"], data["spacing_m"]
+    curve, looks, spacing = rate["curve"], rate["looks"], structure["spacing_m"]
     out = f"<h2>{name}: where the voltage goes</h2>"
     along = np.asarray(curve["time_s"]) * float(rate["current_density_A_m2"])
     if len(along) > 1:
@@ -88,8 +87,7 @@ def _of_rate(data: Mapping, rate: Mapping) -> str:
     shown = resolve_figures.moments(looks)
     if not shown:
         return out
-    share = sum(np.asarray(data["structure"][f"fractions_{phase}"]) for phase in data["active"])
-    index = int(np.argmax(share.sum((0, 1))))
+    index = int(np.argmax(np.asarray(structure["fractions_active"]).sum((0, 1))))
     caption = (
         f"The slice with most active material, z = {(index + 0.5) * float(spacing[2]) * 1e6:.1f} µm, collector below, "
         "separator above. Reaction: into the particles, on the voxels of their surface. Grey is where a field means "

@@ -13,7 +13,7 @@ from mesode.resolve_record import Kept, Viewer
 from microstructure import store
 from solver.electrochemistry.resolved_course import Course, course
 from solver.numerics.chunks import Progress, restored, saved
-from solver.numerics.solution import Result
+from solver.numerics.solution import Result, SolveError
 
 _SHARE = 0.1  # of the time, that saving may take
 _SECONDS = 2.0  # between lines of progress
@@ -109,6 +109,8 @@ def _discharge(setup, made: Course, viewer, name, rate, stops, rows, saves: Save
 
     result = made.run(progress, after)
     successful = bool(result == Result.successful)
+    if not kept.rows["time_s"]:
+        raise SolveError(f"The discharge at {rate:g}C found no state to begin with: {Result[result]}")
     ended = "not_converged" if not successful else "cut_off" if _reached(kept, setup) else "time_limit"
     if ended == "cut_off" and len(kept.rows["time_s"]) == 1:
         ended = "already_past_cut_off"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from mesode.resolve_build import Setup
+from mesode.resolve_job import ResolveJob
 from mesode.resolve_structure import Block
-from solver.electrochemistry.lost_capacity import LostCapacity
 from solver.electrochemistry.resolved_losses import CAUSES, PLACES
 from solver.electrochemistry.utilisation import distribution
 
@@ -91,36 +91,49 @@ def shown(out: Mapping) -> dict:
     return {**out["rates"][0], **out}
 
 
-def tree_of(setup: Setup, block: Block, kept: Mapping, rates: list[dict], lost: LostCapacity, limits: Mapping) -> dict:
-    """The content of the run file but for job and provenance."""
-    phases = setup.cell.phases
-    fractions = np.asarray(phases.fractions, np.float32)
-    curves = {}
+def tree_of(job: ResolveJob, setup: Setup, block: Block, kept: Mapping, rates: list[dict], lost, limits) -> dict:
+    """The content of the run file but for job and provenance: `structure` and `discharge` as those of `mesode run`, and
+    `resolve`, with all the rest.
+
+    **Arguments:** `kept`, of each discharge, and its figures `rates`; `lost`, a
+    [`LostCapacity`][solver.electrochemistry.lost_capacity.LostCapacity]; `limits`, C-rates that the salt can carry.
+    """
+    curves, plain = {}, {}
     for name, found in zip(sorted(kept, key=int), rates, strict=True):
-        rows = kept[name]["rows"]
-        curves[name] = {
-            **{k: v for k, v in found.items() if k not in ("time_s", "voltage_V")},
-            "curve": rows,
-            "looks": kept[name]["looks"],
-        }
+        hidden = ("time_s", "voltage_V")
+        own = {k: v for k, v in found.items() if k not in hidden}
+        curves[name] = {**own, "curve": kept[name]["rows"], "looks": kept[name]["looks"]}
+        current = {"current_A_m2": found["current_density_A_m2"]}
+        plain[f"{found['c_rate']:g}"] = {k: found[k] for k in hidden} | current
     return {
+        "structure": {"image": _structure(job, setup, block)},
+        "discharge": plain,
         "resolve": {
-            "spacing_m": np.asarray(block.spacing, float),
             "section_m2": setup.section,
             "capacity_C": setup.capacity,
-            "active": list(setup.active),
             "causes": list(CAUSES),
             "places": list(PLACES),
             "lost": dataclasses.asdict(lost),
             "limits": dict(limits),
-            "structure": {f"fractions_{name}": fractions[k] for k, name in enumerate(phases.names)},
             "rates": curves,
-        }
+        },
     }
 
 
+def _structure(job: ResolveJob, setup: Setup, block: Block) -> dict:
+    """The shares of pores, active material and carbon-binder, phases of one role together."""
+    phases, roles = setup.cell.phases, ("pore", "active", "binder")
+    shares = {role: np.zeros(block.shape, np.float32) for role in roles}
+    for name, share in zip(phases.names, np.asarray(phases.fractions, np.float32), strict=True):
+        role = job.phases[name]["role"]
+        if role in shares:
+            shares[role] += share
+    return {f"fractions_{role}": x for role, x in shares.items()} | {"spacing_m": np.asarray(block.spacing, float)}
+
+
 def series_of(block: Block, looks: Mapping, structure: Mapping) -> dict:
-    """What ParaView shows of a discharge: its fields over time, and the phases."""
+    """What ParaView shows of a discharge: its fields over time, and the structure."""
+    structure = {name.removeprefix("fractions_"): x for name, x in structure.items() if name.startswith("fractions_")}
     ordered = [looks[key] for key in sorted(looks, key=int)]
     names = ordered[0]["fields"]
     moving = {name: np.stack([look["fields"][name] for look in ordered]) for name in names}

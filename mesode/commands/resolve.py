@@ -7,12 +7,14 @@ import time
 from mesode import process, record
 from mesode.cli import EXIT_FAILED
 from mesode.commands.jobs import require_output
+from mesode.keys import as_markdown
 from mesode.process import log
 from mesode.resolve_job import ResolveJob, read_resolve_job
+from mesode.resolve_keys import KEYS, PHASE_KEYS
 from mesode.resolve_structure import Block, block_of
 
-BASE_BYTES = 1.0e9  # libraries and compiled code
-VOXEL_BYTES = 4000.0  # of the solver at its peak, with the layers of the separator
+BASE_BYTES = 1.5e9  # libraries, compiled code and the compiler
+VOXEL_BYTES = 4000.0  # of the solver at its peak; measured on CPU from 32^3 to 56^3: 3750 with 8 rows
 ROW_BYTES = 60.0  # of a step that is held, for each voxel
 LOOK_BYTES = 40.0  # of the fields at a depth of discharge, for each voxel
 SHARES = 1.0, 0.3, 0.1  # of the reacting area, nearest to the separator, one of which the salt has to be able to serve
@@ -20,6 +22,11 @@ SHARES = 1.0, 0.3, 0.1  # of the reacting area, nearest to the separator, one of
 
 def resolve(options):
     """Reads the job, discharges its structure at each rate, and writes run file and report."""
+    if options.keys:
+        print(as_markdown((*KEYS, *PHASE_KEYS), "phase"))
+        return None
+    if options.job is None:
+        raise ValueError("`mesode resolve` needs a job file; `examples/resolve.toml` is one to start from.")
     start = time.perf_counter()
     job = read_resolve_job(options.job, _settings(options))
     output = require_output(job["output.file"])
@@ -43,8 +50,9 @@ def resolve(options):
         setup, job["cell.c_rates"], job["output.depths_of_discharge"], job["method.chunk"], saves, options.watch,
         lambda line: log(line, quiet=options.quiet),
     )  # fmt: skip
+    _require_begun(kept, options.quiet)
     rates = [resolve_summary.rate_of(setup, kept[name]) for name in sorted(kept, key=int)]
-    tree = resolve_summary.tree_of(setup, block, kept, rates, lost, limits)
+    tree = resolve_summary.tree_of(job, setup, block, kept, rates, lost, limits)
     files = _write(output, job, block, kept, tree, warnings)
     record.finish(output)
     out = {
@@ -56,9 +64,30 @@ def resolve(options):
     return _ended(resolve_summary.shown(out), kept)
 
 
+def check(options) -> dict:
+    """Validates a job and says what it will need; runs nothing."""
+    job = read_resolve_job(options.job, _settings(options))
+    require_output(job["output.file"])
+    block = block_of(job)
+    found = {
+        "shape": list(block.shape),
+        "voxel_size_um": [s * 1e6 for s in block.spacing],
+        "thickness_um": block.shape[0] * block.spacing[0] * 1e6,
+        "separator_layers": _layers(job, block),
+        "memory_GiB": memory(job, block) / 2**30,
+    }
+    process.require_memory(memory(job, block), *_who(block))
+    if not options.json:
+        print(f"{job.source}: valid")
+        for name, value in found.items():
+            text = " x ".join(f"{v:.4g}" for v in value) if isinstance(value, list) else f"{value:.5g}"
+            print(f"  {name:28} {text}")
+    return {"valid": True, "plan": found, "warnings": []}
+
+
 def _settings(options) -> list[str]:
     settings = list(options.set)
-    if options.output:
+    if getattr(options, "output", None):
         settings.append(f'output.file="{options.output}"')
     return settings
 
@@ -116,6 +145,18 @@ def _judged(job: ResolveJob, setup):
     return lost, {"whole_electrode_C_rate": whole, "any_C_rate": some}, warnings
 
 
+def _require_begun(kept, quiet: bool) -> None:
+    """A `ValueError` where every discharge is past its cut-off as soon as the current flows; a word where one is."""
+    past = [f"{k['c_rate']:g}C" for k in kept.values() if k["stop"] == "already_past_cut_off"]
+    if past:
+        text = (
+            f"The cell is past `cell.lower_cutoff_V` as soon as it is drawn at {', '.join(past)}; lower the rate or it."
+        )
+        if len(past) == len(kept):
+            raise ValueError(text)
+        log(text, quiet=quiet)
+
+
 def _fingerprint(job: ResolveJob) -> str:
     """What a checkpoint must agree with: the job but for its output, the versions and the files."""
     text = "\n".join(line for line in job.text().splitlines() if not line.startswith("file = "))
@@ -133,7 +174,7 @@ def _write(output: pathlib.Path, job: ResolveJob, block: Block, kept, tree: dict
     run = {"command": "resolve", **tree, "job": job.text(), "provenance": record.provenance(0, job.files)}
     if warnings:
         run["notes"] = warnings
-    structure = {name.removeprefix("fractions_"): x for name, x in tree["resolve"]["structure"].items()}
+    structure = tree["structure"]["image"]
     views = {name: series_of(block, kept[name]["looks"], structure) for name in sorted(kept, key=int)}
     first, *further = views.items()
     store.write(output, run, series=first[1])

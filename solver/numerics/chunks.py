@@ -78,14 +78,17 @@ def newest(progress: Progress, method: March) -> Progress:
     return Progress(walk, progress.before + shift, walk.count + 1)
 
 
-def advanced(progress: Progress, system: System, horizon: Array, method: March) -> Progress:
-    """`progress` after one more chunk: as many accepted steps as its record has room for, or until the march ends."""
+def advanced(progress: Progress, system: System, horizon: Array, method: March, limit: Array) -> Progress:
+    """`progress` after one more chunk: as many accepted steps as its record has room for, or until the march ends.
+
+    **Arguments:** `limit`, steps of the whole march, in place of `method.max_steps`.
+    """
     progress = newest(progress, method)
     rows = progress.walk.times.shape[0] - _kept(method)
-    last = jnp.minimum(progress.walk.count + rows, method.max_steps - progress.before)
+    last = jnp.minimum(progress.walk.count + rows, limit - progress.before)
 
     def going(walk):
-        return ~walk.finished & ~walk.failed & (walk.count < last) & (walk.trials < 4 * method.max_steps)
+        return ~walk.finished & ~walk.failed & (walk.count < last) & (walk.trials < 4 * limit)
 
     walk = lax.while_loop(going, lambda walk: attempt(walk, True, system, horizon, method), progress.walk)
     return Progress(walk, progress.before, progress.new)
@@ -106,8 +109,9 @@ def march_in_chunks(
 
     **Returns:** the [`Result`][] of [`march`][solver.numerics.march.march].
     """
+    limit, any_length = jnp.asarray(method.max_steps), dataclasses.replace(method, max_steps=1)  # compiled for any
     while not _ended(progress, method):
-        progress = _advanced((system, horizon, method), progress)
+        progress = _advanced((system, horizon, any_length, limit), progress)
         after(progress)
     if bool(progress.walk.finished):
         return Result.successful

@@ -15,6 +15,7 @@ from mesode.resolve_job import parse_resolve_job, read_resolve_job
 from mesode.resolve_structure import block_of
 from microstructure import store
 from microstructure.images import write_tiff
+from solver.electrochemistry.structure import separator_on
 from tests import resolved_block
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -68,18 +69,32 @@ def test_a_job_and_its_resumption(capsys, monkeypatch):
             np.testing.assert_array_equal(a["VTKHDF/CellData"][name], b["VTKHDF/CellData"][name])
 
 
+def test_a_discharge_that_does_not_end_or_begin(capsys):
+    code, out, said = _resolve(capsys, "--set", "method.max_steps=6", text=resolved_block.job())
+    assert code == 1 and out["stop"] == "not_converged" and len(out["time_s"]) == 7
+    assert "Raise `method.max_steps`" in said and pathlib.Path(out["run_file"]).is_file()
+    code, out, _ = _resolve(capsys, "--set", "cell.lower_cutoff_V=4.4", text=resolved_block.job())
+    assert code == 2 and "is past `cell.lower_cutoff_V` as soon as it is drawn at 2C" in out["error"][0]
+
+
 def _the_files_hold_it(out):
     run = store.read(out["run_file"])["resolve"]
     first = run["rates"]["0"]
     assert len(first["looks"]) == 4 and first["curve"]["voltage_V"][-1] == out["voltage_V"][-1]
     with h5py.File(out["run_file"]) as file:
         view = file["VTKHDF"]
-        assert view["Steps"].attrs["NSteps"] == 4 and {"nmc", "state_of_charge", "salt_mol_m3"} <= set(view["CellData"])
+        assert view["Steps"].attrs["NSteps"] == 4 and {"active", "state_of_charge", "salt_mol_m3"} <= set(
+            view["CellData"]
+        )
     assert [pathlib.Path(view).name for view in out["views"]] == ["whole_1C.vtkhdf"]
+    assert main(["export", out["run_file"], "--format", "csv", "tiff", "--output", "exported", "--quiet"]) == 0
+    assert {"discharge_2C.bdf.csv", "calendered_labels.tif"} <= {
+        path.name for path in pathlib.Path("exported").iterdir()
+    }
     page = pathlib.Path(out["report"]).read_text()
     for text in ("Resolved discharge", "where the voltage goes", "1C: fields", "lithium", "told apart", "without that"):
         assert text in page
-    assert page.count("data:image/png") == 11
+    assert page.count("data:image/png") == 12
 
 
 BAD = {
@@ -141,6 +156,22 @@ def test_memory_is_predicted_and_refused(capsys, monkeypatch):
     monkeypatch.setattr(process, "free_memory", lambda: 10**8)
     code, out, _ = _resolve(capsys)
     assert code == 2 and "10 x 8 x 8 voxels needs about" in out["error"][0] and "image.crop" in out["error"][0]
+
+
+def test_a_job_is_checked_without_being_run(capsys):
+    pathlib.Path("job.toml").write_text(resolved_block.job())
+    assert main(["check", "job.toml", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert plan["shape"] == [10, 8, 8] and plan["thickness_um"] == pytest.approx(10.0) and plan["memory_GiB"] > 1
+    assert plan["separator_layers"] == _layers_made()
+    assert main(["resolve", "--keys"]) == 0
+    table = capsys.readouterr().out
+    assert "| `cell.lower_cutoff_V` | V |" in table and "| `phase.NAME.role` |" in table
+    assert main(["resolve"]) == 2 and "examples/resolve.toml" in capsys.readouterr().err
+
+
+def _layers_made():
+    return separator_on((1e-6,) * 3, 6e-6, 0.39, 0.24).layers
 
 
 def test_a_run_that_may_not_begin_stops(capsys):
