@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .store import _FILTERS, _chunks, _vtk_group
+from .hdf_layout import FILTERS, chunks, vtk_group
 
 
 def add_series_view(file, fields: Mapping[str, np.ndarray], times, spacing, origin=(0.0, 0.0, 0.0)) -> None:
@@ -20,7 +20,7 @@ def add_series_view(file, fields: Mapping[str, np.ndarray], times, spacing, orig
     if len(shapes) != 1 or any(np.ndim(f) == 4 and len(f) != len(times) for f in fields.values()):
         raise ValueError(f"Argument `fields` must hold volumes of one shape at {len(times)} times.")
     nx, ny, nz = next(iter(shapes))
-    view = _vtk_group(file, "ImageData")
+    view = vtk_group(file, "ImageData")
     view.attrs["WholeExtent"] = np.array([0, nx, 0, ny, 0, nz], dtype=np.int64)
     view.attrs["Origin"] = np.asarray(origin, dtype=np.float64)
     view.attrs["Spacing"] = np.broadcast_to(np.asarray(spacing, dtype=np.float64), 3)
@@ -35,6 +35,6 @@ def add_series_view(file, fields: Mapping[str, np.ndarray], times, spacing, orig
         where = np.arange(len(times)) if array.ndim == 4 else np.zeros(len(times))
         array = array if array.ndim == 4 else array[None]
         array = np.ascontiguousarray(array.transpose(0, 3, 2, 1))
-        chunks = (1, *_chunks(array[0]))
-        cells.create_dataset(name, data=array, chunks=chunks, **_FILTERS)
+        pieces = (1, *chunks(array[0]))
+        cells.create_dataset(name, data=array, chunks=pieces, **FILTERS)
         offsets.create_dataset(name, data=where.astype(np.int64))
