@@ -174,6 +174,29 @@ def _layers_made():
     return separator_on((1e-6,) * 3, 6e-6, 0.39, 0.24).layers
 
 
+def test_an_accelerator_has_memory_of_its_own():
+    process.require_memory(80.0, "It", free=100)
+    with pytest.raises(ValueError, match="It needs about .* of memory are free; "):
+        process.require_memory(95.0, "It", free=100)
+    assert process.free_device_memory() is None or process.free_device_memory() > 0
+
+
+@pytest.mark.slow
+def test_the_structure_of_a_run_file_discharges_as_its_image_does(capsys):
+    """Whole voxels as shares: other areas, since they are cut from another level set, but the same discharge."""
+    labels = resolved_block.labels()
+    shares = {f"fractions_{name}": (labels == k).astype(float) for k, name in enumerate(("pore", "active", "binder"))}
+    store.write("run.h5", {"structure": {"calendered": {**shares, "spacing_m": np.full(3, 1e-6)}}})
+    _, wanted, _ = _resolve(capsys, text=resolved_block.job())
+    text = "\n".join(
+        line for line in resolved_block.job().splitlines() if "label" not in line and "um = 1.0" not in line
+    )
+    text = text.replace('path = "block.npy"', 'run_file = "run.h5"').replace("nmc", "active").replace("cbd", "binder")
+    code, out, _ = _resolve(capsys, text=text)
+    assert code == 0 and out["capacity_Ah"] == pytest.approx(wanted["capacity_Ah"], rel=0.03)
+    assert out["average_voltage_V"] == pytest.approx(wanted["average_voltage_V"], abs=0.02)
+
+
 def test_a_run_that_may_not_begin_stops(capsys):
     code, out, _ = _resolve(capsys, "--max-walltime", "0.000001")
     assert code == 3 and "before the first step" in out["error"][0]
