@@ -11,7 +11,9 @@ from ..numerics.real import real
 
 def smooth_positive(x: Array, width: float) -> Array:
     """x where x is well above `width`, and a small positive number below: (x + sqrt(x^2 + 4 width^2)) / 2."""
-    return 0.5 * (x + jnp.sqrt(x * x + 4.0 * width * width))
+    root = jnp.sqrt(x * x + 4.0 * width * width)
+    # The same below zero, where the sum would be lost to rounding.
+    return jnp.where(x > 0, 0.5 * (x + root), 2.0 * width * width / (root + jnp.abs(x)))
 
 
 def arrhenius(activation_energy: Array, temperature: Array, reference_temperature: Array) -> Array:

@@ -143,7 +143,7 @@ class ResolvedCell(eqx.Module):
     @property
     def bare(self) -> Array:
         """The conductivity without salt that a fit may have, S/m."""
-        return self.electrolyte.transport(jnp.zeros(()), self.temperature)[1]
+        return self.electrolyte.transport(jnp.zeros_like(self.temperature), self.temperature)[1]
 
     def logarithm(self, salt: Array) -> Array:
         """ln c, level below a floor."""
@@ -255,8 +255,12 @@ class ResolvedCell(eqx.Module):
 
     def residual(self, w: Array, past: Array, gamma: Array) -> Array:
         """The equations of a step: balances in shares of the reference current, and V for the kinetics."""
-        rest, kinetics = self.balances(w, past, gamma), self.reactions(w)
+        rest, kinetics = self.equations(w, past, gamma)
         return jnp.concatenate([rest[:-1], kinetics, rest[-1:]])
+
+    def equations(self, w: Array, past: Array, gamma: Array) -> tuple[Array, Array]:
+        """The same in two: balances with the current last, and kinetics."""
+        return self.balances(w, past, gamma), self.reactions(w)
 
     def reactions(self, w: Array) -> Array:
         """The kinetic equations, V, flat."""

@@ -8,14 +8,12 @@ from jaxtyping import Array, Float
 
 from microstructure.units import faraday
 
-from ..numerics.flexible_gmres import flexible_gmres
 from ..numerics.march import March, System, march
 from ..numerics.solution import Solution
-from ..numerics.written import written_linear
 from .half_cell import HalfCell, rest
 from .resolved import ResolvedCell, Unknowns
-from .resolved_slopes import eliminated
-from .resolved_solve import NewtonMethod, newton_krylov, precondition
+from .resolved_adjoint import transposed_solve
+from .resolved_solve import NewtonMethod, newton_krylov
 
 _LANDING = 1e-2  # the march lands its event within 2e-11 of the gap: to that over this, in shares of the cut-off
 
@@ -46,23 +44,7 @@ class Held(System):
     def pull_back(self, derivative, w_bar, y_bar):
         w, past, gamma = derivative
         w_bar = w_bar.at[: y_bar.shape[0]].add(y_bar)
-        _, _, parts = eliminated(self.cell, w, past, gamma)
-        made = precondition(self.cell, w, gamma, parts, self.newton)
-        balances, kinetics = (jax.linear_transpose(f, w) for f in (parts.balances, parts.kinetics))
-
-        def reduced(w_bar):
-            """What is left for the rest when the kinetic equations answer for the reactions."""
-            rest, reactions = parts.split(w_bar)
-            return rest - parts.split(kinetics(written_linear(reactions / parts.by_reaction))[0])[0]
-
-        other = jax.linear_transpose(made, parts.split(w)[0])
-        solved = flexible_gmres(
-            lambda rest: reduced(written_linear(balances(rest)[0])), reduced(w_bar),
-            preconditioner=lambda r: other(r)[0], rtol=self.newton.adjoint,
-            max_steps=8 * self.newton.inner, restart=self.newton.restart,
-        )  # fmt: skip
-        left = parts.split(w_bar - balances(solved.value)[0])[1]
-        multiplier = -parts.whole(solved.value, left / parts.by_reaction)
+        multiplier = -transposed_solve(self.cell, w, gamma, w_bar, self.newton)
         _, by_past = jax.vjp(lambda past: self.cell.residual(w, past, gamma), past)
         return multiplier, by_past(multiplier)[0]
 

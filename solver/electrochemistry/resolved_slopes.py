@@ -14,23 +14,25 @@ from microstructure.units import faraday
 from ..numerics.flux import pad
 from ..numerics.written import written, written_linear
 from .resolved import ResolvedCell, Unknowns, flat, pacing
-from .stencil import following, preceding, wraps
+from .stencil import following, leaving, wraps
 from .structure import Particles
 
 
-class Seven(eqx.Module):
-    """A linear map of a voxel and its six neighbours: `own`, `before` and `after`, by axis, (nx, ny, nz) each."""
+class Fluxes(eqx.Module):
+    """What leaves each voxel, linear in a field: through each link `driven` times the step to the next voxel, and
+    `carried` times the value here, which is what the law of the link changes; by axis, (nx, ny, nz) each. Steps, not
+    values, are what single precision can bear."""
 
-    own: Array
-    before: tuple[Array, Array, Array]
-    after: tuple[Array, Array, Array]
+    driven: tuple[Array, Array, Array]
+    carried: tuple[Array, Array, Array] | None
     periodic: bool = eqx.field(static=True)
 
     def __call__(self, x: Array) -> Array:
-        out = self.own * x
-        for axis in range(3):
+        out = jnp.zeros_like(x)
+        for axis, driven in enumerate(self.driven):
             wrap = wraps(self.periodic)[axis]
-            out = out + self.after[axis] * following(x, axis, wrap) + self.before[axis] * preceding(x, axis, wrap)
+            flux = driven * (following(x, axis, wrap) - x)
+            out = out + leaving(flux if self.carried is None else flux + self.carried[axis] * x, axis, wrap)
         return written_linear(out)
 
 
@@ -45,10 +47,10 @@ class Slopes(eqx.Module):
     active phase; `initial`, mol/m3.
     """
 
-    salt: Seven
-    charge: tuple[Seven, Seven]
-    solid: Seven
-    filled: tuple[Seven, ...]
+    salt: Fluxes
+    charge: tuple[Fluxes, Fluxes]
+    solid: Fluxes
+    filled: tuple[Fluxes, ...]
     stored: Array
     held: tuple[Array, ...]
     area: tuple[Array, ...]
@@ -101,24 +103,12 @@ class Slopes(eqx.Module):
         return [*rows, -jnp.sum(through)]
 
 
-def seven(links, periodic: bool) -> "Seven":
-    """The [`Seven`][] of what leaves each voxel for fluxes of links with the given slopes in their two ends."""
-    own, before, after = jnp.zeros(()), [], []
-    for axis, (low, high) in enumerate(links):
-        wrap = wraps(periodic)[axis]
-        own = own + low - preceding(high, axis, wrap)
-        before.append(-preceding(low, axis, wrap))
-        after.append(high)
-    return Seven(own, tuple(before), tuple(after), periodic)
-
-
 def slopes(cell: ResolvedCell, w: Array, gamma: Array) -> Slopes:
-    """The [`Slopes`][] at w."""
+    """The [`Slopes`][] at w, in the precision of what is given."""
     s, u, unit = cell.structure, cell.cut(w), cell.unit
     pace, going = pacing(gamma)
-    one, nil = jnp.ones(s.shape), jnp.zeros(s.shape)
-    salt, charge, potential = _lyte(cell, u)
-    salt = [tuple(faraday * going * x for x in pair) for pair in salt]
+    one, nil = jnp.ones_like(u.salt), jnp.zeros_like(u.salt)
+    salt, charge, potential = _lyte(cell, u, going)
     filled, seen, by_reaction, held = [], [], [], []
     for k, (p, role) in enumerate(zip(s.particles, cell.active, strict=True)):
         capacity = faraday * role.material.maximum_concentration / unit
@@ -129,9 +119,9 @@ def slopes(cell: ResolvedCell, w: Array, gamma: Array) -> Slopes:
                 return cell.solid_flux(role, link, a, b)
 
             ends = u.filled[k], cell.after(u.filled[k], axis)
-            each = (written(jax.jvp(through, ends, t)[1]) for t in ((one, nil), (nil, one)))
-            links.append(tuple(going * capacity * x for x in each))
-        filled.append(seven(links, s.periodic))
+            each = (written(going * capacity * jax.jvp(through, ends, t)[1]) for t in ((nil, one), (one, one)))
+            links.append(tuple(each))
+        filled.append(Fluxes(*zip(*links, strict=True), s.periodic))
         held.append(capacity * p.storage / pace)
         x, c, *potentials = (written_linear(x) for x in cell.read(k, u))
 
@@ -147,9 +137,9 @@ def slopes(cell: ResolvedCell, w: Array, gamma: Array) -> Slopes:
     one, nil = jnp.ones_like(u.metal), jnp.zeros_like(u.metal)
     metal = tuple(jax.jvp(lambda c, j: cell.metal_kinetics(c, lyte, j), at, t)[1] for t in ((one, nil), (nil, one)))
     return Slopes(
-        salt=seven(salt, s.periodic),
-        charge=(seven(charge, s.periodic), seven(potential, s.periodic)),
-        solid=seven([(g / unit, -g / unit) for g in s.solid_links], s.periodic),
+        salt=salt,
+        charge=(charge, potential),
+        solid=Fluxes(tuple(-g / unit for g in s.solid_links), None, s.periodic),
         filled=tuple(filled),
         stored=faraday * s.storage / pace / unit,
         held=tuple(held),
@@ -168,10 +158,9 @@ def slopes(cell: ResolvedCell, w: Array, gamma: Array) -> Slopes:
     )
 
 
-def _lyte(cell: ResolvedCell, u: Unknowns) -> tuple[list, list, list]:
-    """Slopes of the links of the electrolyte in their two ends, in shares: of salt, mol/C, of charge in salt, and of
-    charge in the potential."""
-    one = jnp.ones_like(u.salt)
+def _lyte(cell: ResolvedCell, u: Unknowns, going: Array) -> tuple[Fluxes, Fluxes, Fluxes]:
+    """In the electrolyte, in shares: of salt, of charge by salt, and of charge by the potential."""
+    one, periodic = jnp.ones_like(u.salt), cell.structure.periodic
 
     def with_slope(laws, x):
         values, tangents = jax.jvp(laws, (x,), (one,))
@@ -184,18 +173,19 @@ def _lyte(cell: ResolvedCell, u: Unknowns) -> tuple[list, list, list]:
         middle, middle_bends = with_slope(cell.lyte_laws, written(cell.middle(u.salt, axis)))
         link, step, rise = link / cell.unit, cell.steps(u.salt, axis), cell.steps(u.lyte, axis)
         mean = [(x + 4.0 * m + cell.after(x, axis)) / 6.0 for x, m in zip(here, middle, strict=True)]
-        ends = bends, [cell.after(b, axis) for b in bends]
-        by_salt, by_charge = [], []
-        for which, sign, log in ((0, -1.0, log_slope), (1, 1.0, cell.after(log_slope, axis))):
-            bend = [(ends[which][i] + 2.0 * m) / 6.0 for i, m in enumerate(middle_bends)]
-            by_salt.append(written(-link * (bend[0] * step + sign * mean[0])))
-            drive = bend[2] * step + sign * (mean[2] + cell.bare * log)
-            by_charge.append(written(-link * (bend[1] * rise - cell.diffusion_potential * drive)))
-        salt.append(tuple(by_salt))
-        charge.append(tuple(by_charge))
-        through = written(link * mean[1])
-        potential.append((through, -through))
-    return salt, charge, potential
+        # Slopes of the means in the far end, and in both ends together.
+        far = [(cell.after(b, axis) + 2.0 * m) / 6.0 for b, m in zip(bends, middle_bends, strict=True)]
+        both = [(b + 4.0 * m + cell.after(b, axis)) / 6.0 for b, m in zip(bends, middle_bends, strict=True)]
+        log = cell.after(log_slope, axis)
+        drive = far[2] * step + mean[2] + cell.bare * log, both[2] * step + cell.bare * (log - log_slope)
+        by_salt = far[1] * rise, both[1] * rise
+        through = faraday * going * link
+        salt.append((written(-through * (far[0] * step + mean[0])), written(-through * both[0] * step)))
+        pairs = zip(by_salt, drive, strict=True)
+        charge.append(tuple(written(-link * (a - cell.diffusion_potential * b)) for a, b in pairs))
+        potential.append(written(-link * mean[1]))
+    by_salt, by_charge = (Fluxes(*zip(*rows, strict=True), periodic) for rows in (salt, charge))
+    return by_salt, by_charge, Fluxes(tuple(potential), None, periodic)
 
 
 class Eliminated(eqx.Module):
@@ -238,9 +228,8 @@ class Eliminated(eqx.Module):
         return self.balances(self.whole(rest, self.follow(rest, jnp.zeros_like(self.by_reaction))))
 
 
-def eliminated(cell: ResolvedCell, w: Array, past: Array, gamma: Array) -> tuple[Array, Array, Eliminated]:
-    """Both kinds of equations at w, and their derivative."""
+def eliminated(cell: ResolvedCell, w: Array, gamma: Array) -> Eliminated:
+    """The derivative of the equations at w, with the reactions eliminated, in the precision of what is given."""
     made = slopes(cell, w, gamma)
     by_reaction = flat([*made.by_reaction, made.metal[1]])
-    rest = cell.balances(w, past, gamma)
-    return rest, cell.reactions(w), Eliminated(cell, made, by_reaction, rest.shape[0] - 1)
+    return Eliminated(cell, made, by_reaction, w.shape[0] - by_reaction.shape[0] - 1)
