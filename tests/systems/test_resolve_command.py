@@ -43,7 +43,7 @@ def test_a_job_and_its_resumption(capsys, monkeypatch):
     fast, slow = out["rates"]
     assert fast["stop"] == slow["stop"] == "cut_off" and out["capacity_Ah"] == fast["capacity_Ah"]
     assert fast["capacity_Ah"] < slow["capacity_Ah"] and fast["average_voltage_V"] < slow["average_voltage_V"]
-    assert fast["losses_left_over_mV"] < 1e-4 and fast["utilisation"]["particles"] == 4
+    assert fast["losses_left_over_mV"] < 1e-3 and fast["utilisation"]["particles"] == 4
     assert not pathlib.Path("whole.h5.checkpoint").exists()
     _the_files_hold_it(out)
 
