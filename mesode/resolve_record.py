@@ -58,45 +58,43 @@ PARTICLES = {  # of `ParticleTable`, and their names with units
 _ROW = ("time_s", "voltage_V", "open_circuit_V", "contact_V", "parts_V", *FIGURES.values())
 
 
+@eqx.filter_jit
+def _row(system, w, owners, where):
+    u = system.cut(w)
+    return losses(system, u, where[0], owners), figures(system, u, *where)
+
+
+@eqx.filter_jit
+def _look(system, w, where):
+    u = system.cut(w)
+    return u, fields(system, u, *where), profiles(system, u, *where)
+
+
 class Viewer:
-    """The functions of a step, compiled once for all discharges of a structure."""
+    """What is looked at, of all discharges of a structure."""
 
     def __init__(self, setup: Setup):
-        self.setup = setup
-        grid = setup.cell.phases.grid
-        self.ends = tuple(jnp.asarray(end) for end in setup.ends)
-        self.volume = jnp.prod(grid.spacing)
-        self._row, self._look = eqx.filter_jit(self._row_of), eqx.filter_jit(self._look_at)
-        self._owners = None
+        self.setup, self._owners = setup, None
+        ends = tuple(jnp.asarray(end) for end in setup.ends)
+        self.where = setup.electrode, ends, jnp.prod(setup.cell.phases.grid.spacing)
 
     def _owners_of(self, system):
         """The owners with the layers of the separator, which belong to whatever comes first."""
         if self._owners is None:
-            more = system.structure.shape[0] - self.setup.electrode
-            pad = [(0, more), (0, 0), (0, 0)]
+            pad = [(0, system.structure.shape[0] - self.setup.electrode), (0, 0), (0, 0)]
             self._owners = tuple(jnp.asarray(np.pad(owner, pad), jnp.int32) for owner in self.setup.owners)
         return self._owners
 
-    def _row_of(self, system, w, owners):
-        u, electrode = system.cut(w), self.setup.electrode
-        lost = losses(system, u, electrode, owners)
-        return lost, figures(system, u, electrode, self.ends, self.volume)
-
-    def _look_at(self, system, w):
-        u, electrode = system.cut(w), self.setup.electrode
-        arguments = (system, u, electrode, self.ends, self.volume)
-        return u, fields(*arguments), profiles(*arguments)
-
     def row(self, system, w) -> dict:
         """What is kept of every step."""
-        lost, found = self._row(system, w, self._owners_of(system))
+        lost, found = _row(system, w, self._owners_of(system), self.where)
         kept = {"voltage_V": lost.voltage, "open_circuit_V": lost.open_circuit, "contact_V": lost.contact}
         kept |= {"parts_V": lost.parts} | {name: getattr(found, key) for key, name in FIGURES.items()}
         return {name: np.asarray(value) for name, value in kept.items()}
 
     def look(self, system, w) -> dict:
         """What is kept at a depth of discharge: fields in single precision, profiles, particles."""
-        u, maps, means = self._look(system, w)
+        u, maps, means = _look(system, w, self.where)
         kept = {
             "fields": {name: np.asarray(getattr(maps, key), np.float32) for key, name in FIELDS.items()},
             "profiles": {name: np.asarray(getattr(means, key)) for key, name in PROFILES.items()},
