@@ -130,7 +130,7 @@ def _whole(march: Mapping) -> dict:
 
 
 def _reached(kept: Kept, setup: Setup) -> bool:
-    return float(kept.rows["voltage_V"][-1]) <= float(setup.cell.lower_cutoff) * (1 + 1e-6)
+    return float(kept.rows["voltage_V"][-1]) <= float(setup.cell.lower_cutoff) + 1e-6
 
 
 def _line(rate: float, kept: Kept, progress: Progress) -> str:
