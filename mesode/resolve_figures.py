@@ -122,7 +122,9 @@ def particles(look: dict, used_over: dict) -> Figure:
         axis.set_xlim(left=0)
     axes[0].set_ylabel("used at the end / %")
     axes[1].annotate("mean", (0.99, mean), xycoords=("axes fraction", "data"), va="bottom", ha="right", fontsize=8)
-    axes[0].legend(fontsize=8, loc="lower left")
+    lowest = min(100 * float(1 - np.max(table["state_of_charge"])) for table in tables.values())
+    axes[0].set_ylim(bottom=min(-5.0, lowest - 5.0) if lowest < 20.0 else None)
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside upper center", ncols=len(tables) + 1)
     return figure
 
 

@@ -142,6 +142,11 @@ def _judged(job: ResolveJob, setup):
         warnings.append(
             f"{100 * lost.total:.1f} % of the capacity can never be drawn: it has no electrons or no pores."
         )
+    if lost.dead_pores > 0.05:
+        warnings.append(
+            f"{100 * lost.dead_pores:.1f} % of the electrolyte in the electrode has no path to the separator; where "
+            'the block is narrower than a few particles, a wider one or `cell.sides` = "periodic" may have one.'
+        )
     return lost, {"whole_electrode_C_rate": whole, "any_C_rate": some}, warnings
 
 
