@@ -126,7 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for add in (_add_jobs, _add_images, _add_cells, _add_files):
+    for add in (_add_jobs, _add_resolve, _add_images, _add_cells, _add_files):
         add(commands)
     return parser
 
@@ -236,6 +236,22 @@ def _add_jobs(commands) -> None:
     )
     fit.add_argument("job", metavar="JOB.toml", help="job file: cell, curves, free parameters with bounds")
     _run_options(fit, "mesode_fit.h5")
+
+
+def _add_resolve(commands) -> None:
+    sub = _command(
+        commands,
+        "resolve",
+        "resolve:resolve",
+        "discharges of a half-cell on the voxels of its electrode",
+        "mesode resolve examples/resolve.toml --set cell.c_rates=[0.5,2]",
+    )
+    sub.add_argument("job", nargs="?", metavar="JOB.toml", help="job file: structure, phases, cell, rates")
+    sub.add_argument("--keys", action="store_true", help="print the table of all keys instead")
+    sub.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a key (repeatable)"
+    )
+    _run_options(sub, "mesode_resolve.h5")
 
 
 def _image_options(sub) -> None:

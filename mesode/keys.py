@@ -267,13 +267,17 @@ SECTIONS = tuple(dict.fromkeys(key.section for key in KEYS))
 VARIABLES = tuple(key.path for key in KEYS if key.variable)
 
 
-def as_markdown() -> str:
-    """The table for people: every key with unit, range, default and meaning."""
+def as_markdown(keys=(), named: str = "material") -> str:
+    """The table for people: every key with unit, range, default and meaning.
+
+    **Arguments:** `keys`, those of a job of `mesode run` unless others are given; `named`, the section that every user
+    gives names of their own.
+    """
     lines = ["| key | unit | range | default | meaning |", "|---|---|---|---|---|"]
-    for key in (*KEYS, *MATERIAL_KEYS):
+    for key in keys or (*KEYS, *MATERIAL_KEYS):
         span = "" if key.low is None else f"{key.low:g} to {key.high:g}"
         span = ", ".join(key.choices) or span
-        section = "material.NAME" if key.section == "material" else key.section
+        section = f"{named}.NAME" if key.section == named else key.section
         default = "" if key.default is None else f"`{key.default}`"
         lines.append(f"| `{section}.{key.name}` | {key.unit} | {span} | {default} | {key.doc} |")
     return "\n".join(lines)

@@ -147,9 +147,22 @@ def free_memory() -> int | None:
 CURES = "use fewer voxels, fewer particles or a larger machine"
 
 
-def require_memory(needed: float, what: str, cures: str = CURES) -> None:
-    """Raises a `ValueError` that ends with `cures` if `what` needs more than nine tenths of the free memory."""
-    free = free_memory()
+def free_device_memory() -> int | None:
+    """The bytes that are free on the accelerator, or `None` where there is none or it does not say."""
+    import jax
+
+    found = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" not in found:
+        return None
+    return int(found["bytes_limit"]) - int(found.get("bytes_in_use", 0))
+
+
+def require_memory(needed: float, what: str, cures: str = CURES, *, free: int | None = None) -> None:
+    """Raises a `ValueError` that ends with `cures` if `what` needs more than nine tenths of the free memory.
+
+    **Arguments:** `free`, bytes, where they are not those of the machine: of an accelerator.
+    """
+    free = free_memory() if free is None else free
     if free is not None and needed > 0.9 * free:
         raise ValueError(
             f"{what} needs about {needed / 2**30:.3g} GiB, but only {free / 2**30:.3g} GiB of memory are free; {cures}."

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mesode import cell_report, figures, fit_report, gallery_report, press_figures
+from mesode import cell_report, figures, fit_report, gallery_report, press_figures, resolve_report
 from mesode.page import drawn, number, table, text
 from microstructure import store
 
@@ -79,7 +79,7 @@ def render(run: Mapping, name: str = "run") -> str:
     ]
     parts += [f"<p class=note>{text(note)}</p>" for note in run.get("notes", [])]
     parts += [_kpis(run), gallery_report.sections(run)]
-    accounts = cell_report.sections(run) + fit_report.section(run)
+    accounts = cell_report.sections(run) + fit_report.section(run) + resolve_report.sections(run)
     parts += [part for part in (_structure(run), _curves(run), accounts, _transport(run), _design(run)) if part]
     parts.append(_provenance(run))
     body = "\n".join(parts)

@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from .hdf_layout import FILTERS, chunks, vtk_group
+from .store_series import add_series_view
+
 SCHEMA = "mesode"
 SCHEMA_VERSION = 1
 MAX_BYTES = 16 * 2**30
 MAX_EXPANSION = 2000  # deflate packs at most 1032:1; a file that declares more than this was made to do harm
-_FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
 
 
 @contextlib.contextmanager
@@ -54,12 +56,14 @@ def write(
     attributes: Mapping | None = None,
     image: "dict | None" = None,
     particles: "dict | None" = None,
+    series: "dict | None" = None,
 ) -> None:
     """Writes a nested dictionary as groups and datasets, atomically.
 
     **Arguments:** `tree`, whose leaves are arrays, numbers, strings, lists of strings or `None` (left out);
     `attributes`, strings and numbers for the root; `image`, `particles`, the arguments of [`add_image_view`][] and
-    [`add_particle_view`][] as dictionaries: what ParaView shows of the file, as two blocks where both are given.
+    [`add_particle_view`][] as dictionaries: what ParaView shows of the file, as two blocks where both are given;
+    `series`, instead of these, the arguments of [`microstructure.store_series.add_series_view`][].
     """
     import h5py
 
@@ -74,6 +78,8 @@ def write(
                 add_image_view(file, **image, view=blocks[0])
             if particles is not None:
                 add_particle_view(file, **particles, view=blocks[1])
+            if series is not None:
+                add_series_view(file, **series)
 
 
 def _write_group(group, tree: Mapping) -> None:
@@ -101,12 +107,7 @@ def _write_leaf(group, key: str, value) -> None:
     elif array.ndim == 0 or array.size == 0:
         group.create_dataset(key, data=array)
     else:
-        group.create_dataset(key, data=array, chunks=_chunks(array), **_FILTERS)
-
-
-def _chunks(array: np.ndarray) -> tuple[int, ...]:
-    edge = {1: 16384, 2: 128, 3: 32}.get(array.ndim, 16)
-    return tuple(min(edge, n) for n in array.shape)
+        group.create_dataset(key, data=array, chunks=chunks(array), **FILTERS)
 
 
 def _collection(file) -> tuple:
@@ -116,11 +117,11 @@ def _collection(file) -> tuple:
     """
     import h5py
 
-    root = _vtk_group(file, "PartitionedDataSetCollection", minor=1)
+    root = vtk_group(file, "PartitionedDataSetCollection", minor=1)
     assembly = root.create_group("Assembly", track_order=True)
     blocks = []
     for index, (name, kind) in enumerate((("voxels", "ImageData"), ("particles", "PolyData"))):
-        blocks.append(_vtk_group(root, kind, name, minor=1))
+        blocks.append(vtk_group(root, kind, name, minor=1))
         blocks[-1].attrs["Index"] = np.int64(index)
         assembly[name] = h5py.SoftLink(blocks[-1].name)
     return tuple(blocks)
@@ -137,7 +138,7 @@ def add_image_view(file, fields: Mapping[str, np.ndarray], spacing, origin=(0.0,
     if len(shapes) != 1 or len(next(iter(shapes))) != 3:
         raise ValueError(f"Argument `fields` must hold volumes of one shape, but {sorted(shapes)} were given.")
     nx, ny, nz = next(iter(shapes))
-    view = _vtk_group(file, "ImageData") if view is None else view
+    view = vtk_group(file, "ImageData") if view is None else view
     view.attrs["WholeExtent"] = np.array([0, nx, 0, ny, 0, nz], dtype=np.int64)  # in points: cells need 0..n
     view.attrs["Origin"] = np.asarray(origin, dtype=np.float64)
     view.attrs["Spacing"] = np.broadcast_to(np.asarray(spacing, dtype=np.float64), 3)
@@ -148,14 +149,7 @@ def add_image_view(file, fields: Mapping[str, np.ndarray], spacing, origin=(0.0,
         if array.dtype.kind not in "iuf":
             array = array.astype(np.uint8)  # ParaView silently drops booleans
         array = np.ascontiguousarray(array.transpose(2, 1, 0, *range(3, array.ndim)))
-        cells.create_dataset(name, data=array, chunks=_chunks(array), **_FILTERS)
-
-
-def _vtk_group(parent, kind: str, name: str = "VTKHDF", minor: int = 0):
-    view = parent.create_group(name, track_order=True)
-    view.attrs["Version"] = np.array([2, minor], dtype=np.int64)
-    view.attrs.create("Type", np.bytes_(kind), dtype=f"S{len(kind)}")
-    return view
+        cells.create_dataset(name, data=array, chunks=chunks(array), **FILTERS)
 
 
 def write_image_view(path, fields: Mapping[str, np.ndarray], spacing, origin=(0.0, 0.0, 0.0)) -> None:
@@ -182,7 +176,7 @@ def add_particle_view(
     """
     points = np.asarray(positions, dtype=np.float64)
     count = len(points)
-    view = _vtk_group(file, "PolyData") if view is None else view
+    view = vtk_group(file, "PolyData") if view is None else view
     view.create_dataset("NumberOfPoints", data=np.array([count], dtype=np.int64))
     view.create_dataset("Points", data=points)
     for name in ("Vertices", "Lines", "Polygons", "Strips"):

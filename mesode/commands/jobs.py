@@ -7,6 +7,7 @@ import pathlib
 from mesode import keys, plan
 from mesode.job import Job, JobError, read_job
 from mesode.process import log
+from mesode.resolve_job import is_resolve_job
 
 
 def job_of(options) -> Job:
@@ -75,6 +76,10 @@ def check(options) -> dict | None:
     if options.keys:
         print(keys.as_markdown())
         return None
+    if options.job is not None and is_resolve_job(options.job):
+        from mesode.commands import resolve
+
+        return resolve.check(options)
     job = job_of(options)
     require_output(job["run.output"])
     found = _image_plan(job) if job.has_image else plan.require_possible(job)

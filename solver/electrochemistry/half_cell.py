@@ -121,11 +121,26 @@ def half_cell(
         found, bool(periodic),
     )  # fmt: skip
     if is_concrete(phases, roles) and not _reacts(cell):
-        raise ValueError(
-            "No active material takes part: none of it both conducts to the collector and touches pores that reach the "
-            "separator. Check the labels of the phases and the axis of the thickness."
-        )
+        raise ValueError(_idle(cell))
     return cell
+
+
+def _idle(cell: HalfCell) -> str:
+    """Why nothing reacts."""
+    n, phases = cell.phases.grid.shape[0], cell.phases
+    advice = "Check the labels of the phases and the axis of the thickness."
+    if not jnp.any(cell.domains.lyte[:n]):
+        return f"The pores are cut off from the separator: no path of ions leads from it into the electrode. {advice}"
+    held = sum(phases.fractions[phases.index(name)] for name in phases.names if cell.roles[name].material is not None)
+    if not jnp.any((held > 0) & cell.domains.solid[:n]):
+        return (
+            "The solid does not percolate: no active material is joined to the collector by phases that conduct "
+            f"electrons. {advice}"
+        )
+    return (
+        "No active material takes part: none of it both conducts to the collector and touches pores that reach the "
+        f"separator. {advice}"
+    )
 
 
 @eqx.filter_jit

@@ -65,7 +65,7 @@ def finish(walk: Walk) -> Solution:
     return Solution(record, result, {"trials": walk.trials, "newton": walk.newton, "steps": count})
 
 
-def _begin(inputs, guess, method):
+def begin(inputs, guess, method):
     """Before the first trial, number -1, which finds the consistent start by the code of every step, with gamma = 0."""
     system, start, horizon = inputs
     zero, unseen = jnp.zeros_like(horizon), jnp.zeros_like(system.observe(guess))
@@ -88,13 +88,13 @@ def walk_forward(inputs, guess, method):
     def going(walk):
         return ~walk.finished & ~walk.failed & (walk.count < method.max_steps) & (walk.trials < 4 * method.max_steps)
 
-    def attempt(walk, active, arrays):
-        return _attempt(walk, active, *eqx.combine(arrays, static))
+    def trial(walk, active, arrays):
+        return attempt(walk, active, *eqx.combine(arrays, static))
 
-    return while_lanes(going, attempt, _begin(inputs, guess, method), arrays)
+    return while_lanes(going, trial, begin(inputs, guess, method), arrays)
 
 
-def _attempt(walk, active, system, horizon, method):
+def attempt(walk, active, system, horizon, method):
     """One trial step: reject it, use it to close in on the event, or accept it. Nothing changes unless `active`."""
     time, past, gamma, predicted, last = _propose(walk, horizon, method)
     begun, k = walk.count >= 0, method.order

@@ -12,9 +12,10 @@ import pytest
 from mesode.cli import build_parser
 from mesode.job import parse_job
 from mesode.protocol import parse_protocol
+from mesode.resolve_job import parse_resolve_job
 
 ROOT = pathlib.Path(__file__).parents[2]
-NAMES = ("transport", "calendering", "cell")
+NAMES = ("transport", "calendering", "cell", "resolved")
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 
 
@@ -59,6 +60,12 @@ def test_the_protocol_of_cell_is_a_protocol():
     assert len(protocol.order) == 7
 
 
+def test_the_job_of_resolved_is_a_job():
+    (text,) = _blocks("resolved", "toml")
+    job = parse_resolve_job(text)
+    assert job["cell.c_rates"] == [1.0, 4.0] and job.phases["binder"]["role"] == "binder"
+
+
 @pytest.mark.slow
 def test_transport_runs_without_a_warning_and_says_what_the_page_says():
     image, binder, skin, wall, total, sphere = _said("transport")
@@ -80,6 +87,7 @@ def test_every_command_parses(page, command):
         "transport": {"transport"},
         "calendering": {"calender"},
         "cell": {"discharge", "charge", "impedance", "cycle"},
+        "resolved": {"resolve"},
     }
     assert build_parser().parse_args(shlex.split(command)[1:]).command in about[page]
 

@@ -1,0 +1,68 @@
+"""A discharge of a resolved half-cell that stops on the host every few steps: for progress, checkpoints and memory.
+
+The steps are those of `resolved_run.discharge`, but for the depths of discharge that are landed on; no derivatives.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ..numerics.chunks import Progress, march_in_chunks, started
+from ..numerics.march import March
+from ..numerics.solution import Result
+from .half_cell import HalfCell, rest
+from .resolved import ResolvedCell
+from .resolved_run import Held, ResolvedMethod
+
+
+class Course(eqx.Module):
+    """A discharge that can be marched; make it with [`course`][].
+
+    **Arguments:** `held`, the system under its current; `start`, y at rest; `guess`, of the unknowns; `horizon`, s;
+    `march`, with the times to land on.
+    """
+
+    held: Held
+    start: Array
+    guess: Array
+    horizon: Array
+    march: March
+
+    @property
+    def system(self) -> ResolvedCell:
+        return self.held.cell
+
+    def begun(self, rows: int) -> Progress:
+        """The march before its first step, in chunks of at most `rows` steps."""
+        return started(self.held, self.start, self.guess, self.horizon, self.march, rows)
+
+    def run(self, progress: Progress, after: Callable[[Progress], None]) -> Result:
+        """Marches to the end and calls `after` with what each chunk has made, which the next one takes over."""
+        return march_in_chunks(progress, self.held, self.horizon, self.march, after)
+
+
+@eqx.filter_jit
+def _prepared(cell: HalfCell, current: Array):
+    system = cell.resolved(current)
+    return system, *rest(cell, system)
+
+
+def course(cell: HalfCell, current, capacity, depths=(), method: ResolvedMethod | None = None) -> Course:
+    """The discharge of `cell` by `current`, A, from rest to its lower cut-off; outside `jit`.
+
+    **Arguments:** `capacity`, C, that depths of discharge refer to; `depths`, rising, that a step is to end on.
+    """
+    method = ResolvedMethod() if method is None else method
+    current = jnp.asarray(current, jnp.result_type(float))
+    system, start, guess = _prepared(cell, current)
+    longest = 1.2 * jax.device_get(cell.theoretical_capacity()) / abs(float(current))
+    longest = max(longest, 1.2 * float(capacity) / abs(float(current)))
+    times = np.asarray(depths, float) * float(capacity) / abs(float(current))
+    march = method.march if not len(times) else dataclasses.replace(method.march, stops=jnp.asarray(times))
+    held = Held(system, cell.lower_cutoff, method.newton)
+    return Course(held, start, guess, jnp.asarray(longest, start.dtype), march)
