@@ -122,7 +122,7 @@ def setup_of(job: ResolveJob, block: Block) -> Setup:
     owners = tuple(
         segment.owners(segment.particles(block.mask(job, name), block.spacing, job["method.neck"])) for name in names
     )
-    march = March(tolerance=job["method.tolerance"], max_steps=job["method.max_steps"])
+    march = March(tolerance=job["method.tolerance"], first_step=1e-5, max_steps=job["method.max_steps"])
     return Setup(cell, ends, _capacity(cell, names, ends), owners, ResolvedMethod(march=march))
 
 

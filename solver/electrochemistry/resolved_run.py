@@ -23,7 +23,7 @@ _LANDED = 2e-11  # of the gap, where a march has landed on its event
 class ResolvedMethod(eqx.Module):
     """How a resolved cell is solved: `march`, steps in time; `newton`, each step."""
 
-    march: March = eqx.field(default_factory=lambda: March(tolerance=5e-4, max_steps=120))
+    march: March = eqx.field(default_factory=lambda: March(tolerance=5e-4, first_step=1e-5, max_steps=120))
     newton: NewtonMethod = eqx.field(default_factory=NewtonMethod)
 
 
