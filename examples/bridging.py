@@ -79,7 +79,7 @@ left.set_title(
     fontsize=9,
 )
 left.legend()
-right.set(xlabel="charge over theoretical capacity", ylabel="porous less resolved / mV", ylim=(-60, 60))
+right.set(xlabel="charge over theoretical capacity", ylabel="porous less resolved / mV", ylim=(-75, 45))
 right.axhline(0.0, color="0.7", lw=0.8)
 right.legend(fontsize=8)
 figure.savefig("mesode_bridging.png", dpi=150)
