@@ -61,14 +61,14 @@ def of_levels(level, film, found: Domains | None = None) -> HalfCell:
     n = level.shape[0] - 1
     grid = Grid((n, n, n), jnp.full(3, EDGE / n))
     phases = voxel.nested((jnp.asarray(level), jnp.asarray(film)), grid, ("active", "binder", "pore"), blur=BLUR)
-    return _assembled(phases, {"active": active(library.chen_nmc(), FULL, 0.18)}, periodic=True, found=found)
+    return _assembled(phases, EDGE / n, periodic=True, found=found)
 
 
 def image(labels: np.ndarray, voxel_size: float) -> HalfCell:
     """A label image of a cathode, 0 pore, 1 active, 2 carbon-binder, axis 0 through the thickness; shut sides."""
     grid = Grid(labels.shape, jnp.full(3, voxel_size))
     phases = voxel.from_labels(labels, grid, {0: "pore", 1: "active", 2: "binder"}, dtype=jnp.float64)
-    return _assembled(phases, {"active": active(library.chen_nmc(), FULL, 0.18)}, periodic=False)
+    return _assembled(phases, voxel_size, periodic=False)
 
 
 def slab(voxels: int) -> HalfCell:
@@ -87,9 +87,9 @@ def _lithium():
     return library.half_cell(library.chen_positive(), library.nyman_electrolyte()).negative.kinetics
 
 
-def _assembled(phases, roles, periodic: bool, found: Domains | None = None) -> HalfCell:
-    roles = roles | {"binder": carbon_binder(BINDER), "pore": pores()}
-    stack = separator_on(phases.grid.spacing, *SEPARATOR)
+def _assembled(phases, edge: float, periodic: bool, found: Domains | None = None) -> HalfCell:
+    roles = {"active": active(library.chen_nmc(), FULL, 0.18), "binder": carbon_binder(BINDER), "pore": pores()}
+    stack = separator_on((edge,) * 3, *SEPARATOR)
     return half_cell(
         phases, roles, library.nyman_electrolyte(), _lithium(), stack,
         lower_cutoff=CUTOFF, periodic=periodic, found=found,
