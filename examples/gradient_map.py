@@ -3,6 +3,9 @@
 The derivative of the energy of a resolved discharge with respect to the distance field of the particles, one reverse
 pass for all of it, over the area of the surface at each corner: what a small displacement of the surface there gives.
 The check moves the surface by what the map says, where it is most, and discharges again. A few minutes.
+
+The check does not hold yet: half of what the map says is found. The replayed steps end with the first discharge, which
+a longer one is cut off by; that is suspected, not settled.
 """
 
 import equinox as eqx
