@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import half_cells
 from microstructure import voxel
 from microstructure.grid import Grid
 from solver.cell import library
@@ -14,7 +15,7 @@ from solver.electrochemistry.resolved_run import Held, ResolvedMethod, discharge
 from solver.electrochemistry.resolved_slopes import eliminated
 from solver.electrochemistry.resolved_solve import NewtonMethod
 from solver.electrochemistry.roles import active, carbon_binder, pores
-from solver.electrochemistry.structure import SeparatorStack, separator_on
+from solver.electrochemistry.structure import separator_on
 from solver.numerics.march import March
 from solver.numerics.solution import Result
 
@@ -26,21 +27,9 @@ METAL = library.half_cell(library.chen_positive(), library.nyman_electrolyte()).
 PLANAR = {10.0: 3.92429753, 60.0: 3.60392574}
 
 
-def _slab(fine: int):
-    """The slab on `fine` voxels, a micrometre of electrolyte in voxels beside it, and 19 um in layers."""
-    h = 5e-6 / fine
-    labels = np.zeros((fine + fine // 5, 1, 1), int)
-    labels[fine:] = 1
-    grid = Grid(labels.shape, jnp.asarray([h, 1e-6, 1e-6]))
-    phases = voxel.from_labels(labels, grid, {0: "active", 1: "pore"}, dtype=jnp.float64)
-    roles = {"active": active(library.chen_nmc(), FULL, 0.18), "pore": pores()}
-    layers = SeparatorStack(19e-6, 1.0, 1.0, tuple(1.1**k for k in range(30)))
-    return half_cell(phases, roles, library.nyman_electrolyte(), METAL, layers, lower_cutoff=2.5)
-
-
 @pytest.fixture(scope="module")
 def planar():
-    cell, method = _slab(500), ResolvedMethod(march=March(tolerance=5e-5, max_steps=150, order=3))
+    cell, method = half_cells.slab(500), ResolvedMethod(march=March(tolerance=5e-5, max_steps=150, order=3))
     run = eqx.filter_jit(lambda duration: discharge(cell, 20.0 * cell.section, method, duration=duration))
     return {time: run(time) for time in PLANAR}
 
@@ -53,6 +42,7 @@ def test_a_planar_stack_is_the_independent_solution_within_a_tenth_of_a_millivol
 
 
 def test_lithium_and_charge_balance(planar):
+    """Made to by `balanced` in every step: this holds its sums, not what Newton's method leaves."""
     run = planar[60.0].value
     drawn = float(run.capacity)
     assert abs(float(run.filling) - drawn) < 1e-8 * drawn
