@@ -78,6 +78,18 @@ class Job:
         return "\n".join(lines)
 
 
+def job_text(path: pathlib.Path) -> str:
+    """What a job file holds. [`JobError`][] where there is none to be read."""
+    if path.suffix.lower() != ".toml":
+        raise JobError([f"Job file `{path}` must have the extension `.toml`."])
+    if not path.is_file():
+        raise JobError([f"Job file `{path}` does not exist."])
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError([f"Job file `{path}` cannot be read as text."]) from error
+
+
 def read_job(path=None, settings: Sequence[str] = ()) -> Job:
     """Reads a job file, or the built-in example without one, and applies `--set section.key=value` settings.
 
@@ -86,14 +98,7 @@ def read_job(path=None, settings: Sequence[str] = ()) -> Job:
     if path is None:
         return parse_job("", "built-in example", settings)
     path = pathlib.Path(path)
-    if path.suffix.lower() != ".toml":
-        raise JobError([f"Job file `{path}` must have the extension `.toml`."])
-    if not path.is_file():
-        raise JobError([f"Job file `{path}` does not exist."])
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobError([f"Job file `{path}` cannot be read as text."]) from error
+    text = job_text(path)
     job = parse_job(text, str(path), settings)
     for key in ("image.path", "economics.path"):
         name = str(job[key])

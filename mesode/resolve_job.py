@@ -5,7 +5,7 @@ import pathlib
 import tomllib
 from collections.abc import Mapping, Sequence
 
-from mesode.job import JobError, _line_numbers, _parse_setting, _toml, _where
+from mesode.job import JobError, _line_numbers, _parse_setting, _toml, _where, job_text
 from mesode.resolve_keys import BY_PATH, EFFECT, KEYS, PHASE_BY_NAME, SECTIONS
 from mesode.values import check_value, nearest
 
@@ -62,14 +62,7 @@ class ResolveJob:
 def read_resolve_job(path, settings: Sequence[str] = ()) -> ResolveJob:
     """Reads a job; the files that it names lie beside it. [`JobError`][] with every error found."""
     path = pathlib.Path(path)
-    if path.suffix.lower() != ".toml":
-        raise JobError([f"Job file `{path}` must have the extension `.toml`."])
-    if not path.is_file():
-        raise JobError([f"Job file `{path}` does not exist."])
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobError([f"Job file `{path}` cannot be read as text."]) from error
+    text = job_text(path)
     job = parse_resolve_job(text, str(path), settings)
     values = dict(job.values)
     for key in _BESIDE:
