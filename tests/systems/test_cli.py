@@ -25,6 +25,7 @@ COMMANDS = (
     "gradient",
     "design",
     "fit",
+    "resolve",
     "transport",
     "measure",
     "discharge",

@@ -78,7 +78,9 @@ def test_transport_runs_without_a_warning_and_says_what_the_page_says():
     assert slope == pytest.approx(difference, rel=2e-3)
 
 
-COMMANDS = [(page, line) for page in PAGES for block in _blocks(page, "sh") for line in block.splitlines()]
+LINES = [(page, line) for page in PAGES for block in _blocks(page, "sh") for line in block.splitlines()]
+COMMANDS = [(page, line) for page, line in LINES if line.startswith("mesode ")]
+SCRIPTS = [line for _, line in LINES if not line.startswith("mesode ")]
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
@@ -90,6 +92,12 @@ def test_every_command_parses(page, command):
         "resolved": {"resolve"},
     }
     assert build_parser().parse_args(shlex.split(command)[1:]).command in about[page]
+
+
+@pytest.mark.parametrize("line", SCRIPTS)
+def test_every_script_is_there(line):
+    python, script, *_ = shlex.split(line)
+    assert python == "python" and (ROOT / script).is_file()
 
 
 @pytest.mark.parametrize(
