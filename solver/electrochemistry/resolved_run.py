@@ -62,10 +62,19 @@ class Held(System):
         return _LANDED / self.newton.tolerance * (w[-1] - self.level)
 
     def distance(self, w, other):
-        change = self.cell.cut(w - other)
-        salt = jnp.max(jnp.abs(change.salt)) / self.cell.electrolyte.initial_concentration
-        potentials = [jnp.max(jnp.abs(p)) for p in (change.lyte, change.solid, change.voltage)]
-        return jnp.max(jnp.stack([salt, *potentials]))
+        s, change = self.cell.structure, self.cell.cut(w - other)
+        solid = sum(p.storage for p in s.particles)
+        means = [
+            _root_mean_square(change.salt / self.cell.electrolyte.initial_concentration, s.storage),
+            _root_mean_square(change.lyte, s.storage),
+            _root_mean_square(change.solid, solid),
+        ]
+        return jnp.max(jnp.stack([*means, jnp.abs(change.voltage)]))
+
+
+def _root_mean_square(x: Array, volume: Array) -> Array:
+    """Over a volume: slivers of voxels, whose potentials a solve leaves loose, count for what they hold."""
+    return jnp.sqrt(jnp.sum(volume * x**2) / jnp.sum(volume))
 
 
 class ResolvedDischarge(eqx.Module):

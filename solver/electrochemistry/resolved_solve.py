@@ -33,7 +33,7 @@ class NewtonMethod(eqx.Module):
     `inner`, linear steps allowed in each, static; `degree`, smoothing steps of the V-cycles.
     """
 
-    tolerance: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-6)
+    tolerance: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-5)
     adjoint: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-8)
     forcing: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=3e-3)
     steps: int = eqx.field(static=True, default=20)
