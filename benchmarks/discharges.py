@@ -8,7 +8,7 @@ import numpy as np
 from solver.cell.discretise import Mesh
 from solver.cell.library import chen2020, marquis2019
 from solver.cell.protocol import DFN, discharge
-from solver.numerics.march import March
+from solver.numerics.march import March, same_steps
 
 CELLS = {"Marquis2019": (marquis2019, 0.680616), "Chen2020": (chen2020, 5.0)}  # and the nominal capacity, Ah
 RATES = {"Marquis2019": (0.1, 0.5, 1.0, 2.0, 3.0), "Chen2020": (0.1, 0.5, 1.0, 2.0)}
@@ -129,12 +129,9 @@ def scaled(cell, scale):
 
 
 def replayed(cell, current, mesh, max_steps=150):
-    """A method that replays the steps of one adaptive run, the last one made longer so that the event stays inside."""
+    """A method that replays the steps of one adaptive run."""
     solution = run(cell, current, DFN(mesh, March(max_steps=max_steps, tolerance=1e-3)))
-    count, time = int(solution.stats["steps"]), np.array(solution.value.time)
-    last = time[count] - time[count - 1]
-    time[count:] = time[count - 1] + 1.5 * last * np.arange(1, len(time) - count + 1)
-    return DFN(mesh, March(max_steps=max_steps, schedule=jnp.asarray(time)))
+    return DFN(mesh, March(max_steps=max_steps, schedule=same_steps(solution.value.time)))
 
 
 def central(function, at=1.0, step=2.5e-5):

@@ -3,9 +3,6 @@
 The derivative of the energy of a resolved discharge with respect to the distance field of the particles, one reverse
 pass for all of it, over the area of the surface at each corner: what a small displacement of the surface there gives.
 The check moves the surface by what the map says, where it is most, and discharges again. A few minutes.
-
-The check does not hold yet: half of what the map says is found. The replayed steps end with the first discharge, which
-a longer one is cut off by; that is suspected, not settled.
 """
 
 import equinox as eqx
@@ -19,7 +16,7 @@ jax.config.update("jax_enable_x64", True)
 from benchmarks import half_cells  # noqa: E402
 from solver.electrochemistry.resolved_run import ResolvedMethod, discharge  # noqa: E402
 from solver.electrochemistry.resolved_solve import NewtonMethod  # noqa: E402
-from solver.numerics.march import March  # noqa: E402
+from solver.numerics.march import March, same_steps  # noqa: E402
 
 SIDE, RATE = 16, 2.0
 STEP = 0.02  # voxels, by which the check moves the surface
@@ -30,7 +27,7 @@ current = RATE * float(base.theoretical_capacity()) / 3600.0
 newton = NewtonMethod(tolerance=1e-8)
 freely = ResolvedMethod(March(tolerance=5e-4, max_steps=100), newton)
 times = eqx.filter_jit(lambda cell: discharge(cell, current, freely).value.time)(base)
-method = ResolvedMethod(March(schedule=times, max_steps=100), newton)  # the same steps for all, but for the last
+method = ResolvedMethod(March(schedule=same_steps(times), max_steps=100), newton)
 
 
 def energy(level):

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
@@ -65,7 +66,7 @@ class March(eqx.Module):
     **Arguments:** `tolerance`, local error a step in the units of [`System.distance`][]; `order`, 1, 2 or 3;
     `max_steps`, length of the record; `first_step`, as a share of the horizon; `growth`, largest ratio of two steps;
     `longest`, step, s;
-    `schedule`, times to step to, shape (max_steps + 1,), instead of choosing them: a replay of an earlier record;
+    `schedule`, times to step to, shape (max_steps + 1,), instead of choosing them: see [`same_steps`][];
     `stops`, rising times, s, shape (k,), that no step crosses: kinks of what drives the system.
     """
 
@@ -77,6 +78,16 @@ class March(eqx.Module):
     stops: Float[Array, " k"] | None = None
     order: int = eqx.field(static=True, default=2)
     max_steps: int = eqx.field(static=True, default=250)
+
+
+def same_steps(time: Array) -> Array:
+    """The `schedule` that repeats a march with the recorded `time`, shape (n + 1,), for nearby parameters: the last
+    step is half as long again and others follow it, so that an event that comes later is not cut off."""
+    time = np.array(time)
+    count = int(np.argmax(time))
+    last = time[count] - time[count - 1]
+    time[count:] = time[count - 1] + 1.5 * last * np.arange(1, len(time) - count + 1)
+    return jnp.asarray(time)
 
 
 def march(system: System, start: Array, guess: Array, horizon: Array, method: March):

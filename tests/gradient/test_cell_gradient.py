@@ -14,7 +14,7 @@ from solver.cell.cell import covered
 from solver.cell.discretise import Mesh
 from solver.cell.library import chen2020, marquis2019
 from solver.cell.protocol import DFN, Stop, discharge
-from solver.numerics.march import March
+from solver.numerics.march import March, same_steps
 
 MESH = Mesh(8, 4, 8, 8)
 SETS = {"Marquis 1C": (marquis2019, 0.680616), "Chen 2C": (chen2020, 10.0)}  # and the current, A
@@ -70,13 +70,10 @@ def case(request):
 
 @pytest.fixture(scope="module")
 def replay(case):
-    """The steps of one adaptive run, the last one made longer so that the event stays inside it, and some times."""
+    """The steps of one adaptive run, and some times."""
     solution = eqx.filter_jit(discharge)(*case, DFN(MESH, March(max_steps=150, tolerance=1e-3)))
     assert solution.value.stop == Stop.cut_off
-    n, time = int(solution.stats["steps"]), np.array(solution.value.time)
-    last = time[n] - time[n - 1]
-    time[n:] = time[n - 1] + 1.5 * last * np.arange(1, len(time) - n + 1)
-    method = DFN(MESH, March(max_steps=150, schedule=jnp.asarray(time)))
+    method = DFN(MESH, March(max_steps=150, schedule=same_steps(solution.value.time)))
     return method, jnp.array([0.02, 0.3, 0.6, 0.9]) * float(solution.value.end_time)
 
 

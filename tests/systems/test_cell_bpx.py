@@ -21,7 +21,7 @@ from solver.cell.discretise import Mesh
 from solver.cell.library import chen2020, marquis2019
 from solver.cell.protocol import DFN, Stop, discharge
 from solver.handover import CellDesign, Properties, electrode, full_cell
-from solver.numerics.march import March
+from solver.numerics.march import March, same_steps
 
 POUCH = pathlib.Path(__file__).parents[3] / "shared" / "data" / "nmc_pouch_cell_BPX.json"
 needs_data = pytest.mark.skipif(not POUCH.is_file(), reason="the shared data folder is not beside this checkout")
@@ -147,9 +147,7 @@ def test_numbers_of_a_potential_have_derivatives_through_the_cutoff():
     cell = cell_from_bpx(read_bpx(POUCH))
     current, mesh = jnp.asarray(25.0) / cell.area, Mesh(8, 4, 8, 8)
     first = run(cell, current, DFN(mesh, March(max_steps=150, tolerance=1e-3)))
-    n, time = int(first.stats["steps"]), np.array(first.value.time)
-    time[n:] = time[n - 1] + 1.5 * (time[n] - time[n - 1]) * np.arange(1, len(time) - n + 1)
-    method = DFN(mesh, March(max_steps=150, schedule=jnp.asarray(time)))
+    method = DFN(mesh, March(max_steps=150, schedule=same_steps(first.value.time)))
 
     def of(numbers):
         return eqx.tree_at(lambda c: c.negative.material.open_circuit_potential.numbers, cell, numbers)
