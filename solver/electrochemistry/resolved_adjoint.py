@@ -36,9 +36,10 @@ class _Transposed:
 def transposed_solve(cell: ResolvedCell, w: Array, gamma: Array, w_bar: Array, method: NewtonMethod) -> Array:
     """J^-T w_bar, J the derivative of the equations at w."""
     light, small = single(cell), w.astype(SINGLE)
-    exact, close = _Transposed(eliminated(cell, w, gamma), w), eliminated(light, small, gamma.astype(SINGLE))
-    made = precondition(light, small, close.slopes, method.degree)
-    close = _Transposed(close, small)
+    parts = eliminated(cell, w, gamma)
+    rough = single(parts)
+    made = precondition(light, small, rough.slopes, method.degree)
+    exact, close = _Transposed(parts, w), _Transposed(rough, small)
     back = jax.linear_transpose(made, close.parts.split(small)[0])
 
     def correction(left):

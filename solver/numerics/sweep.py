@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, PyTree
 
 from . import bdf
@@ -95,7 +96,8 @@ def _last_step(system, walk, given, index, order):
     _, by_gamma = jax.vjp(lambda g: (system.residual(w, past, g), system.state(w, past, g)), gamma)
     _, explicit = jax.vjp(lambda w: (system.observe(w), system.gap(w)), w)
 
-    def back(bars, w_bar, y_bar):
+    def back(cotangents):
+        bars, w_bar, y_bar = cotangents
         multiplier, past_bar = system.pull_back(derivative, w_bar + explicit(bars)[0], y_bar)
         return multiplier, *to_past((past_bar, *by_gamma((multiplier, y_bar))))
 
@@ -103,8 +105,11 @@ def _last_step(system, walk, given, index, order):
     rows = beyond.reshape(-1, *[1] * (given.observed.ndim - 1))
     observed = jnp.sum(jnp.where(rows, given.observed, 0.0), axis=0)
     one, nil = jnp.ones_like(gamma), jnp.zeros_like(gamma)
-    side = back((jnp.zeros_like(walk.observed[0]), one), jnp.zeros_like(w), jnp.zeros_like(walk.states[0]))
-    found = back((observed, nil), given.unknowns, given.state)
+    of_record = (observed, nil), given.unknowns, given.state
+    of_gap = (jnp.zeros_like(observed), one), jnp.zeros_like(w), jnp.zeros_like(given.state)
+    # One after the other in a loop: written twice, the solve in it would be compiled twice.
+    both = lax.map(back, jax.tree.map(lambda *x: jnp.stack(x), of_record, of_gap))
+    found, side = (jax.tree.map(lambda x, row=row: x[row], both) for row in (0, 1))
     end_time = jnp.sum(jnp.where(beyond, given.time, 0.0)) + found[1]
     event = walk.reached & (index > 0)
     weight = jnp.where(event, end_time / jnp.where(event, side[1], 1.0), 0.0)
