@@ -9,7 +9,7 @@ from solver.cell import library
 from solver.cell.cell import Cell, Electrode, Separator
 from solver.electrochemistry.half_cell import HalfCell
 from solver.handover import diffusing
-from solver.numerics.solution import Result
+from solver.numerics.solution import Result, Solution, raise_unless_successful
 from solver.transport.conduct import for_gradients
 from solver.transport.effective import effective_conductivity
 from solver.transport.uptake import diffusion_radius, solid
@@ -39,7 +39,15 @@ class Effective(eqx.Module):
 def effective(cell: HalfCell) -> Effective:
     """What is measured on the voxels of `cell`; outside `jit`.
 
-    **Raises:** `ValueError` for more than one active phase; `RuntimeError` where a solve does not converge.
+    **Raises:** `ValueError` for more than one active phase; `SolveError` where a solve does not converge.
+    """
+    return raise_unless_successful(eqx.filter_jit(measured)(cell), "Effective properties of the structure")
+
+
+def measured(cell: HalfCell) -> Solution:
+    """A `Solution` with the [`Effective`][] of `cell`; differentiable in its structure and its roles.
+
+    **Raises:** `ValueError` for more than one active phase.
     """
     phases, roles = cell.phases, [cell.roles[name] for name in cell.phases.names]
     active = [k for k, role in enumerate(roles) if role.material is not None]
@@ -48,28 +56,28 @@ def effective(cell: HalfCell) -> Effective:
             f"Argument `cell` must have one active phase, but has {len(active)}: the porous electrode has one."
         )
     n = phases.grid.shape[0]
-    made = eqx.filter_jit(lambda cell: cell.resolved(1.0).structure)(cell)
+    made = cell.resolved(1.0).structure
     volume, part = cell.section * phases.grid.size[0].astype(float), made.particles[0]
 
-    def through(values) -> Array:
+    def through(values) -> Solution:
         method = for_gradients(dtype=np.float64)
         given = jnp.stack([jnp.zeros(()) if v is None else v for v in values])
-        return _found(effective_conductivity(phases, given, 0, None, method))[0]
+        return effective_conductivity(phases, given, 0, None, method)
 
-    return Effective(
+    ions, electrons = through([role.transport for role in roles]), through([role.conductivity for role in roles])
+    uptake = diffusion_radius(solid(phases, active[0]))
+    value = Effective(
         porosity=jnp.sum(made.storage[:n]) / volume,
         active_fraction=jnp.sum(part.storage) / volume,
         specific_area=jnp.sum(part.area) / volume,
-        electrolyte_transport=through([role.transport for role in roles]),
-        electronic_conductivity=through([role.conductivity for role in roles]),
-        diffusion_radius=_found(diffusion_radius(solid(phases, active[0]))).astype(float),
+        electrolyte_transport=ions.value[0],
+        electronic_conductivity=electrons.value[0],
+        diffusion_radius=uptake.value.astype(float),
     )
-
-
-def _found(solution):
-    if solution.result != Result.successful:
-        raise RuntimeError("A solve for an effective property of the structure did not converge.")
-    return solution.value
+    result = Result.successful
+    for solution in (ions, electrons, uptake):
+        result = Result.where(solution.result == Result.successful, result, solution.result)
+    return Solution(value, result, {})
 
 
 def porous(cell: HalfCell, found: Effective, empty, radius: str = "diffusion") -> Cell:

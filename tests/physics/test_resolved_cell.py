@@ -49,14 +49,14 @@ def test_lithium_and_charge_balance(planar):
     assert abs(float(run.salt)) < 1e-8 * drawn
 
 
-def _small(seed=0):
-    """Two overlapping particles in a film of binder on a small block, with every kind of link."""
+def _small(size=1.0):
+    """Two overlapping particles in a film of binder on a small block, with every kind of link; radii times `size`."""
     shape, box = (5, 4, 4), 8e-6
     axes = [np.linspace(0, box * n / 5, n + 1) for n in shape]
     places = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
     level = np.min(
         [
-            np.linalg.norm(places - c, axis=-1) - r
+            np.linalg.norm(places - c, axis=-1) - size * r
             for c, r in (((2e-6, 3e-6, 3e-6), 2.6e-6), ((5e-6, 4e-6, 2e-6), 2e-6))
         ],
         0,
@@ -106,3 +106,23 @@ def test_a_step_backwards_is_automatic_differentiation(small, backwards_error):
     held = Held(system, jnp.asarray(3.0), NewtonMethod(adjoint=1e-12))
     left, off = eqx.filter_jit(lambda w: backwards_error(held, w, past, jnp.asarray(30.0)))(w)
     assert left < 1e-7 and off < 1e-9
+
+
+@pytest.mark.slow  # compiles the march twice
+def test_a_batch_of_structures_is_its_lanes():
+    """Three half-cells of different particles side by side under `vmap`, each at its own rate, beside one by one."""
+    cells = [_small(size) for size in (0.95, 1.0, 1.05)]
+    currents = jnp.asarray([rate * float(cells[1].theoretical_capacity()) / 3600.0 for rate in (0.5, 1.0, 2.0)])
+    method = ResolvedMethod(newton=NewtonMethod(tolerance=1e-9))
+
+    def last(cell, current):
+        run = discharge(cell, current, method, duration=jnp.asarray(300.0))
+        return run.value.voltage[-1], run.result == Result.successful
+
+    arrays = jax.tree.map(lambda *x: jnp.stack(x), *[eqx.filter(cell, eqx.is_array) for cell in cells])
+    batch = eqx.combine(arrays, eqx.filter(cells[0], eqx.is_array, inverse=True))
+    voltage, ended = eqx.filter_jit(eqx.filter_vmap(last))(batch, currents)
+    alone = eqx.filter_jit(last)
+    assert jnp.all(ended) and len(set(np.round(np.asarray(voltage), 3))) == 3
+    for lane, (cell, current) in enumerate(zip(cells, currents, strict=True)):
+        assert float(voltage[lane]) == pytest.approx(float(alone(cell, current)[0]), abs=1e-7)
