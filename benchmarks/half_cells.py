@@ -10,14 +10,14 @@ from microstructure.grid import Grid
 from solver.cell import library
 from solver.electrochemistry.domains import Domains
 from solver.electrochemistry.half_cell import HalfCell, half_cell
-from solver.electrochemistry.roles import active, carbon_binder, pores
+from solver.electrochemistry.roles import Role, active, carbon_binder, pores
 from solver.electrochemistry.structure import SeparatorStack, separator_on
 
 EDGE = 25.6e-6  # m, of the block
 FILM = 0.9e-6  # m, of carbon-binder on the spheres and on the collector
 BLUR = 0.3  # voxels, over which the edges of a cut are rounded, so that derivatives have no kinks
 SOLID = 0.4  # share of the block in spheres, before they overlap
-BINDER = 10.0  # S/m; of an image, where it lies in pieces, linear solves grow slow at hundreds of times the active's
+BINDER = 10.0  # S/m, of the film of a packing
 FULL = 17038.0 / 63104.0  # Chen 2020: stoichiometry of the charged cathode
 SEPARATOR = (12e-6, 0.47, 0.3209)  # Chen 2020: thickness, m, porosity, relative transport
 CUTOFF = 3.5  # V; the potential of the full material is 3.487 V, and all that lies below is how its surface fills up
@@ -61,14 +61,14 @@ def of_levels(level, film, found: Domains | None = None) -> HalfCell:
     n = level.shape[0] - 1
     grid = Grid((n, n, n), jnp.full(3, EDGE / n))
     phases = voxel.nested((jnp.asarray(level), jnp.asarray(film)), grid, ("active", "binder", "pore"), blur=BLUR)
-    return _assembled(phases, EDGE / n, periodic=True, found=found)
+    return _assembled(phases, EDGE / n, carbon_binder(BINDER), periodic=True, found=found)
 
 
 def image(labels: np.ndarray, voxel_size: float) -> HalfCell:
     """A label image of a cathode, 0 pore, 1 active, 2 carbon-binder, axis 0 through the thickness; shut sides."""
     grid = Grid(labels.shape, jnp.full(3, voxel_size))
     phases = voxel.from_labels(labels, grid, {0: "pore", 1: "active", 2: "binder"}, dtype=jnp.float64)
-    return _assembled(phases, voxel_size, periodic=False)
+    return _assembled(phases, voxel_size, carbon_binder(), periodic=False)
 
 
 def slab(voxels: int) -> HalfCell:
@@ -87,8 +87,8 @@ def _lithium():
     return library.half_cell(library.chen_positive(), library.nyman_electrolyte()).negative.kinetics
 
 
-def _assembled(phases, edge: float, periodic: bool, found: Domains | None = None) -> HalfCell:
-    roles = {"active": active(library.chen_nmc(), FULL, 0.18), "binder": carbon_binder(BINDER), "pore": pores()}
+def _assembled(phases, edge: float, binder: Role, periodic: bool, found: Domains | None = None) -> HalfCell:
+    roles = {"active": active(library.chen_nmc(), FULL, 0.18), "binder": binder, "pore": pores()}
     stack = separator_on((edge,) * 3, *SEPARATOR)
     return half_cell(
         phases, roles, library.nyman_electrolyte(), _lithium(), stack,

@@ -10,18 +10,22 @@ from jaxtyping import Array, Bool
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from ..numerics.aggregation import Plan
+
 
 class Domains(eqx.Module):
     """Masks of shape (nx, ny, nz).
 
     **Arguments:** `solid`, voxels whose solid conducts to the collector; `lyte`, whose electrolyte conducts to the
-    separator; `isolated`, with solid that does not; `dead`, with electrolyte that does not.
+    separator; `isolated`, with solid that does not; `dead`, with electrolyte that does not; `joined`, how multigrid
+    joins voxels of solid, where their conductivities differ so much that twos along each axis will not do.
     """
 
     solid: Bool[Array, "nx ny nz"] = eqx.field(converter=jnp.asarray)
     lyte: Bool[Array, "nx ny nz"] = eqx.field(converter=jnp.asarray)
     isolated: Bool[Array, "nx ny nz"] = eqx.field(converter=jnp.asarray)
     dead: Bool[Array, "nx ny nz"] = eqx.field(converter=jnp.asarray)
+    joined: Plan | None = None
 
 
 def reached(filled: np.ndarray, links: tuple[np.ndarray, np.ndarray, np.ndarray], start: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A structure made into a particle-resolved half-cell, and what of it is lost."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import equinox as eqx
@@ -12,13 +13,17 @@ from microstructure.checks import is_concrete, require
 from microstructure.units import faraday
 from microstructure.voxel import Phases
 
+from ..numerics import aggregation
 from ..numerics.real import real
 from .domains import Domains, domains
 from .electrolyte import Electrolyte
 from .kinetics import MetalKinetics
 from .resolved import ResolvedCell, Unknowns
 from .roles import Role
+from .stencil import network
 from .structure import Conductors, SeparatorStack, conductors, double, structure
+
+_CONTRAST = 100.0  # of electronic conductivities, above which voxels are joined by the strength of their links
 
 
 class HalfCell(eqx.Module):
@@ -116,6 +121,9 @@ def half_cell(
             raise ValueError("Which voxels take part is found outside `jit`: give `found` of a structure near by.")
         made = jax.device_get(_conductors(phases, roles, separator, periodic))
         found = domains(made.electrons, made.solid_links, made.plate, made.ions, made.lyte_links, made.metal_area)
+        if _contrasted(roles) and not periodic:  # joints of periodic sides would only be smoothed
+            electrons = network(made.solid_links, periodic, plate=made.plate)
+            found = dataclasses.replace(found, joined=aggregation.plan(electrons))
     cell = HalfCell(
         phases, roles, electrolyte, lithium, separator, temperature, lower_cutoff, contact_resistance,
         found, bool(periodic),
@@ -123,6 +131,11 @@ def half_cell(
     if is_concrete(phases, roles) and not _reacts(cell):
         raise ValueError(_idle(cell))
     return cell
+
+
+def _contrasted(roles: Mapping[str, Role]) -> bool:
+    conductivities = [float(role.conductivity) for role in roles.values() if role.conductivity is not None]
+    return max(conductivities, default=1.0) > _CONTRAST * min(conductivities, default=1.0)
 
 
 def _idle(cell: HalfCell) -> str:

@@ -13,7 +13,8 @@ from jaxtyping import Array
 
 from microstructure.units import faraday
 
-from ..numerics import multigrid
+from ..numerics import aggregate, multigrid
+from ..numerics.aggregate import AggregateCycle
 from ..numerics.flux import diagonal, pad, slice_of
 from ..numerics.multigrid import VCycle
 from ..numerics.written import written_linear
@@ -35,7 +36,7 @@ class Preconditioner(eqx.Module):
 
     slopes: Slopes
     lyte: VCycle
-    solid: VCycle
+    solid: VCycle | AggregateCycle
     salt: VCycle
     filled: tuple[VCycle, ...]
     floating: Array
@@ -87,7 +88,7 @@ class Preconditioner(eqx.Module):
         )
 
 
-def _symmetric(cycle: VCycle, x: Array) -> Array:
+def _symmetric(cycle: VCycle | AggregateCycle, x: Array) -> Array:
     """A V-cycle that knows that it is its own transpose."""
     return lax.custom_linear_solve(lambda y: y, x, solve=lambda _, b: cycle(b), symmetric=True)
 
@@ -110,8 +111,8 @@ def precondition(cell: ResolvedCell, w: Array, made: Slopes, degree: int) -> Pre
     """
     s, u, unit, going = cell.structure, cell.cut(w), cell.unit, made.going
 
-    def cycle(links, shunt, plate=None, degree=degree):
-        return multigrid.build(network(tuple(links), s.periodic, shunt, plate), degree=degree)
+    def cycle(links, shunt, degree=degree):
+        return multigrid.build(network(tuple(links), s.periodic, shunt), degree=degree)
 
     made = eqx.tree_at(lambda m: m.seen, made, tuple((jnp.maximum(x, 0.0), y) for x, y in made.seen))
     conductance, eased, cycles = [], [], []
@@ -133,7 +134,11 @@ def precondition(cell: ResolvedCell, w: Array, made: Slopes, degree: int) -> Pre
     for p, g in zip(s.particles, eased, strict=True):
         onto_lyte = onto_lyte + p.lyte.lay(g, s.periodic)
         onto_solid = onto_solid + p.solid.lay(g, s.periodic)
-    solid = cycle([g / unit for g in s.solid_links], onto_solid, cell.plate / unit)
+    electrons = network(tuple(g / unit for g in s.solid_links), s.periodic, onto_solid, cell.plate / unit)
+    if s.joined is None:
+        solid = multigrid.build(electrons, degree=degree)
+    else:
+        solid = aggregate.build(electrons, s.joined, degree)
     # A^-1 of the links to the plate is one less A^-1 of what holds the solid back.
     floating = jnp.where(s.with_electrons, 1.0 - solid(onto_solid), 0.0)
     return Preconditioner(

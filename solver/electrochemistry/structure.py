@@ -12,6 +12,7 @@ from microstructure.checks import require
 from microstructure.grid import Grid
 from microstructure.voxel import Phases
 
+from ..numerics.aggregation import Plan
 from ..numerics.flux import slice_of
 from ..numerics.real import real
 from .domains import Domains
@@ -101,8 +102,8 @@ class Particles(eqx.Module):
 class Structure(eqx.Module):
     """All that a resolved cell takes from its geometry, as in [`Conductors`][], with only what takes part.
 
-    **Arguments:** `particles`, by active phase; `with_electrons`, `with_ions`, the voxels that take part;
-    `section`, area of the cell, m2; `periodic`, whether the sides are joined, static.
+    **Arguments:** `particles`, by active phase; `with_electrons`, `with_ions`, the voxels that take part; `joined`, as
+    in [`Domains`][]; `section`, area of the cell, m2; `periodic`, whether the sides are joined, static.
     """
 
     particles: tuple[Particles, ...]
@@ -115,6 +116,7 @@ class Structure(eqx.Module):
     section: Array
     with_electrons: Bool[Array, "nx ny nz"]
     with_ions: Bool[Array, "nx ny nz"]
+    joined: Plan | None
     periodic: bool = eqx.field(static=True)
 
     @property
@@ -262,6 +264,7 @@ def structure(phases: Phases, roles: Mapping[str, Role], made: Conductors, found
         section=phases.grid.face_areas[0] * float(np.prod(phases.grid.shape[1:])),
         with_electrons=solid,
         with_ions=lyte,
+        joined=found.joined,
         periodic=periodic,
     )
 

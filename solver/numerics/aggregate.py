@@ -28,7 +28,8 @@ RANGE = (0.3, 3.0)
 
 
 class Graph(eqx.Module):
-    """A network without a grid: the conductances of each node's links, in the groups of a [`Rung`][], and to plates."""
+    """A network without a grid: the conductances of each node's links, in the groups of a [`Rung`][], and of each to
+    plates and to the ground."""
 
     neighbours: tuple[Int[Array, "width rows"], ...]
     conductances: tuple[Float[Array, "width rows"], ...]
@@ -100,11 +101,14 @@ def build(faces: Faces, plan: Plan, degree: int = 3, dtype=jnp.float32) -> Aggre
     faces = jax.tree.map(lambda g: g.astype(dtype), faces)
     conductance = jnp.concatenate([g.ravel() for g in faces.interior])
     plate, levels = plate_links(faces, dtype).ravel(), []
+    shunt = None if faces.shunt is None else faces.shunt.ravel()
     for rung in plan.rungs:
         conductance = _coarse_conductance(rung, conductance)
         conductances = tuple(_take(conductance, k) for k in rung.links)
         plate = _gather(rung, plate, _size(rung)) * (1 - 0.5 * rung.plate_far.astype(plate.dtype))
-        graph = Graph(rung.neighbours, conductances, plate)
+        if shunt is not None:  # has no distance that doubles
+            shunt = _gather(rung, shunt, _size(rung))
+        graph = Graph(rung.neighbours, conductances, plate if shunt is None else plate + shunt)
         levels.append(Coarse(graph, _inverse(graph.diagonal()), rung.parent, rung.children, rung.twice))
     factor = _factor(graph, plan.component) if plate.size <= MAX_DIRECT else None
     return AggregateCycle(faces, tuple(levels), factor, degree)

@@ -104,6 +104,19 @@ def test_the_answer_is_that_of_a_direct_solve(film):
     np.testing.assert_allclose(np.asarray(solution.value).ravel()[live], expected, atol=1e-8)
 
 
+def test_a_shunt_is_carried_to_every_level(film):
+    """Links to the ground from some nodes: the answer is exact, and the contrast still costs few steps."""
+    faces, plan = film
+    live = np.asarray(diagonal(faces, float)).ravel() > 0
+    shunt = np.where(live & (np.random.default_rng(3).uniform(size=live.size) < 0.2), 0.05, 0.0)
+    shunted = Faces(*faces.interior, faces.ends, jnp.asarray(shunt.reshape(SHAPE)))
+    b = _current(faces)
+    solution = _solve(shunted, plan, b, 1e-11)
+    expected = spsolve((_matrix(faces) + sparse.diags_array(shunt))[live][:, live].tocsc(), np.asarray(b).ravel()[live])
+    np.testing.assert_allclose(np.asarray(solution.value).ravel()[live], expected, atol=1e-8)
+    assert int(_solve(shunted, plan, b).stats["steps"]) <= 30
+
+
 def test_a_large_contrast_costs_few_steps(film):
     faces, plan = film
     steps, geometric = _steps(faces, plan), _steps(faces, None)
