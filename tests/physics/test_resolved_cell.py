@@ -6,72 +6,41 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import half_cells
-from microstructure import voxel
-from microstructure.grid import Grid
-from solver.cell import library
-from solver.electrochemistry.half_cell import half_cell, rest
-from solver.electrochemistry.resolved_run import Held, ResolvedMethod, discharge
+from benchmarks import gradient_cell
+from benchmarks.planar_stacks import CURRENT, THICK, THICK_VOLTAGES, discharged, off, upright
+from solver.electrochemistry.half_cell import rest
+from solver.electrochemistry.resolved_run import Held
 from solver.electrochemistry.resolved_slopes import eliminated
 from solver.electrochemistry.resolved_solve import NewtonMethod
-from solver.electrochemistry.roles import active, carbon_binder, pores
-from solver.electrochemistry.structure import separator_on
-from solver.numerics.march import March
-from solver.numerics.solution import Result
-
-FULL = 17038.0 / 63104.0  # Chen 2020
-METAL = library.half_cell(library.chen_positive(), library.nyman_electrolyte()).negative.kinetics
-
-# Lithium, 20 um of electrolyte, 5 um of the NMC of Chen 2020 at 20 A/m2: spectral elements and Radau IIA in
-# plain numpy and scipy, to 1e-9 V; V at s.
-PLANAR = {10.0: 3.92429753, 60.0: 3.60392574}
+from tests.resolved_reference import Layer, chen_stack
 
 
 @pytest.fixture(scope="module")
 def planar():
-    cell, method = half_cells.slab(500), ResolvedMethod(march=March(tolerance=5e-5, max_steps=150, order=3))
-    run = eqx.filter_jit(lambda duration: discharge(cell, 20.0 * cell.section, method, duration=duration))
-    return {time: run(time) for time in PLANAR}
+    return discharged(upright(500), tuple(THICK_VOLTAGES))
+
+
+def test_the_voltages_of_the_thick_stack_are_those_of_the_reference():
+    slab, electrolyte = THICK
+    exact, error = chen_stack(layers=(Layer(electrolyte),), slab=slab).refined(CURRENT, tuple(THICK_VOLTAGES))
+    assert error < 1e-9
+    np.testing.assert_allclose(list(THICK_VOLTAGES.values()), exact, rtol=0, atol=1e-9)
 
 
 def test_a_planar_stack_is_the_independent_solution_within_a_tenth_of_a_millivolt(planar):
-    for time, wanted in PLANAR.items():
-        assert planar[time].result == Result.successful
-        assert float(planar[time].value.end_time) == pytest.approx(time, rel=1e-12)
-        assert abs(float(planar[time].value.voltage[-1]) - wanted) < 1e-4
+    assert np.max(np.abs(off(planar, THICK_VOLTAGES))) < 1e-4
 
 
 def test_lithium_and_charge_balance(planar):
     """Made to by `balanced` in every step: this holds its sums, not what Newton's method leaves."""
-    run = planar[60.0].value
-    drawn = float(run.capacity)
-    assert abs(float(run.filling) - drawn) < 1e-8 * drawn
-    assert abs(float(run.salt)) < 1e-8 * drawn
-
-
-def _small(seed=0):
-    """Two overlapping particles in a film of binder on a small block, with every kind of link."""
-    shape, box = (5, 4, 4), 8e-6
-    axes = [np.linspace(0, box * n / 5, n + 1) for n in shape]
-    places = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
-    level = np.min(
-        [
-            np.linalg.norm(places - c, axis=-1) - r
-            for c, r in (((2e-6, 3e-6, 3e-6), 2.6e-6), ((5e-6, 4e-6, 2e-6), 2e-6))
-        ],
-        0,
-    )
-    film = np.minimum(level - 0.5e-6, places[..., 0] - 0.7e-6)
-    grid = Grid(shape, jnp.full(3, box / 5))
-    phases = voxel.nested((jnp.asarray(level), jnp.asarray(film)), grid, ("active", "binder", "pore"), blur=0.3)
-    roles = {"active": active(library.chen_nmc(), FULL, 0.18), "binder": carbon_binder(), "pore": pores()}
-    stack = separator_on(grid.spacing, 6e-6, 0.39, 0.24)
-    return half_cell(phases, roles, library.nyman_electrolyte(), METAL, stack, periodic=True)
+    drawn = float(planar.capacity)
+    assert abs(float(planar.filling) - drawn) < 1e-8 * drawn
+    assert abs(float(planar.salt)) < 1e-8 * drawn
 
 
 @pytest.fixture(scope="module")
 def small():
-    cell = _small()
+    cell = gradient_cell.base()
 
     @eqx.filter_jit
     def made(cell):
