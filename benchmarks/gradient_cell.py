@@ -79,5 +79,9 @@ def gradient(of_shares) -> dict:
 
 def central_difference(of_shares, name: str, step: float = 1e-4) -> float:
     """The same in one share; `of_shares`, jitted."""
-    up, down = (of_shares({**unmoved(), name: jnp.asarray(sign * step)}) for sign in (1.0, -1.0))
-    return float(up - down) / (2.0 * step)
+
+    def at(share):
+        # Of a fixed dtype: a weak one, as of a Python number, has the march compiled anew for every name.
+        return of_shares({**unmoved(), name: jnp.full((), share, jnp.zeros(()).dtype)})
+
+    return float(at(step) - at(-step)) / (2.0 * step)
