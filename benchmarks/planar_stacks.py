@@ -29,6 +29,7 @@ THICK = (5e-6, 20e-6)  # m, of slab and electrolyte
 THIN = (0.5e-6, 0.5e-6)
 SIDE = 1e-6  # m, of the voxels along the slab
 CUTOFF = 2.5  # V
+COARSE, REFINED = 32, 80  # voxels a side of the inclined stack, where its order is taken
 # The voltage, V, after so many seconds. Not ours: spectral elements in space and Radau IIA in time, in plain numpy and
 # scipy (tests/resolved_reference: chen_stack, refined), whose two resolutions differ by less than 1e-10 V.
 THICK_VOLTAGES = {10.0: 3.924297529, 60.0: 3.603925745}

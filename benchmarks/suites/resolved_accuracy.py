@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks import gradient_cell, planar_stacks, single_sphere, sphere_column
 from benchmarks.harness import aimed, case
-from benchmarks.planar_stacks import THICK_VOLTAGES, THIN_VOLTAGES
+from benchmarks.planar_stacks import COARSE, REFINED, THICK_VOLTAGES, THIN_VOLTAGES
 
 PLANAR_MV, INCLINED_MV, COLUMN_MV = 0.1, 1.0, 2.0
 SPHERE, LABELS = 0.5, 2.0  # %, of the reaction of a sphere of 6 voxels a radius, and of labels of one of 10
@@ -65,12 +65,12 @@ def _planar(name: str, stack, wanted: dict, voxels: int) -> dict:
     return aimed(row, "worst_mV", PLANAR_MV)
 
 
-def _inclined(coarse: int = 32, refined: int = 64) -> dict:
+def _inclined() -> dict:
     """A planar stack askew on two grids, and the order of its error."""
-    off = {n: _millivolts(planar_stacks.inclined(n), THIN_VOLTAGES) for n in (coarse, refined)}
-    order = np.min(np.log(off[coarse] / off[refined])) / np.log(refined / coarse)
-    beside = {"coarse_mV": float(np.max(off[coarse])), "order": float(order)}
-    row = _row("planar stack at 45 degrees", refined**2, refined_mV=float(np.max(off[refined])), accuracy=beside)
+    coarse, refined = (_millivolts(planar_stacks.inclined(n), THIN_VOLTAGES) for n in (COARSE, REFINED))
+    order = np.min(np.log(coarse / refined)) / np.log(REFINED / COARSE)
+    beside = {"coarse_mV": float(np.max(coarse)), "order": float(order)}
+    row = _row("planar stack at 45 degrees", REFINED**2, refined_mV=float(np.max(refined)), accuracy=beside)
     return aimed(row, "refined_mV", INCLINED_MV)
 
 
