@@ -5,7 +5,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.half_cells import FULL, SIGMA, lithium
+from benchmarks.half_cells import FULL, SIGMA
 from microstructure import voxel
 from microstructure.grid import Grid
 from solver.cell import library
@@ -39,11 +39,13 @@ def phases(p: dict):
     return voxel.nested((level, film), grid, ("active", "binder", "pore"), blur=0.3)
 
 
-def base() -> HalfCell:
-    """The half-cell, nothing moved."""
+def base(p: dict | None = None) -> HalfCell:
+    """The half-cell, its geometry moved by shares `p` if at all, its materials as they are."""
     roles = {"active": active(library.chen_nmc(), FULL, SIGMA), "binder": carbon_binder(), "pore": pores()}
     stack = separator_on((EDGE,) * 3, 6e-6, 0.39, 0.24)
-    return half_cell(phases(unmoved()), roles, library.nyman_electrolyte(), lithium(), stack, periodic=True)
+    return half_cell(
+        phases(p or unmoved()), roles, library.nyman_electrolyte(), library.xu_lithium().kinetics, stack, periodic=True
+    )
 
 
 def figure():

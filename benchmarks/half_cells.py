@@ -10,7 +10,6 @@ from microstructure.grid import Grid
 from solver.cell import library
 from solver.electrochemistry.domains import Domains
 from solver.electrochemistry.half_cell import HalfCell, half_cell
-from solver.electrochemistry.kinetics import MetalKinetics
 from solver.electrochemistry.roles import active, carbon_binder, pores
 from solver.electrochemistry.structure import separator_on
 
@@ -73,15 +72,10 @@ def image(labels: np.ndarray, voxel_size: float) -> HalfCell:
     return _assembled(phases, voxel_size, periodic=False)
 
 
-def lithium() -> MetalKinetics:
-    """Kinetics of lithium metal (Xu 2019)."""
-    return library.half_cell(library.chen_positive(), library.nyman_electrolyte()).negative.kinetics
-
-
 def _assembled(phases, edge: float, periodic: bool, found: Domains | None = None) -> HalfCell:
     roles = {"active": active(library.chen_nmc(), FULL, SIGMA), "binder": carbon_binder(BINDER), "pore": pores()}
     stack = separator_on((edge,) * 3, *SEPARATOR)
     return half_cell(
-        phases, roles, library.nyman_electrolyte(), lithium(), stack,
+        phases, roles, library.nyman_electrolyte(), library.xu_lithium().kinetics, stack,
         lower_cutoff=CUTOFF, periodic=periodic, found=found,
     )  # fmt: skip

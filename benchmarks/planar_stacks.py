@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from benchmarks.half_cells import FULL, SIGMA, lithium
+from benchmarks.half_cells import FULL, SIGMA
 from microstructure import voxel
 from microstructure.grid import Grid
 from solver.cell import library
@@ -130,7 +130,13 @@ def _cut(level, grid):
 def _half(phases, periodic: bool, layers: SeparatorStack | None = None) -> HalfCell:
     roles = {"active": active(library.chen_nmc(), FULL, SIGMA), "pore": pores()}
     return half_cell(
-        phases, roles, library.nyman_electrolyte(), lithium(), layers, lower_cutoff=CUTOFF, periodic=periodic
+        phases,
+        roles,
+        library.nyman_electrolyte(),
+        library.xu_lithium().kinetics,
+        layers,
+        lower_cutoff=CUTOFF,
+        periodic=periodic,
     )
 
 

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks.half_cells import lithium
 from microstructure import voxel
 from microstructure.grid import Grid
 from solver.cell import library
@@ -71,7 +70,7 @@ def of_reaction(phases):
     material = dataclasses.replace(library.chen_nmc(), diffusivity=1.0)
     roles = {"active": active(material, FILLED, 1e9), "binder": carbon_binder(1e9, 1.0, 1.0)}
     electrolyte = Electrolyte(SALT, Constant(1.0), Constant(1e9), 0.3)
-    return half_cell(phases, roles, electrolyte, lithium())
+    return half_cell(phases, roles, electrolyte, library.xu_lithium().kinetics)
 
 
 @eqx.filter_jit

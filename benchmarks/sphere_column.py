@@ -10,7 +10,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.half_cells import FULL, SIGMA, lithium
+from benchmarks.half_cells import FULL, SIGMA
 from microstructure import voxel
 from microstructure.grid import Grid
 from solver.cell import library
@@ -47,7 +47,9 @@ def column(voxels: int) -> HalfCell:
     phases = nested((jnp.asarray(level),), grid, ("active", "binder"))
     roles = {"active": active(library.chen_nmc(), FULL, SIGMA), "binder": carbon_binder(*BINDER)}
     stack = separator_on(grid.spacing, *BETWEEN)
-    return half_cell(phases, roles, library.nyman_electrolyte(), lithium(), stack, lower_cutoff=CUTOFF)
+    return half_cell(
+        phases, roles, library.nyman_electrolyte(), library.xu_lithium().kinetics, stack, lower_cutoff=CUTOFF
+    )
 
 
 @eqx.filter_jit

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.half_cells import FULL, SIGMA, lithium
+from benchmarks.half_cells import FULL, SIGMA
 from benchmarks.planar_stacks import (
     COARSE,
     CURRENT,
@@ -88,7 +88,9 @@ def _turned_cell(phases, axes):
     """A half-cell of the turned block, every voxel taking part."""
     roles = {"active": active(library.chen_nmc(), FULL, SIGMA), "binder": carbon_binder(), "pore": pores()}
     every = Domains(*[jnp.ones(phases.grid.shape, bool)] * 4)
-    return half_cell(voxel.turned(phases, axes), roles, library.nyman_electrolyte(), lithium(), found=every)
+    return half_cell(
+        voxel.turned(phases, axes), roles, library.nyman_electrolyte(), library.xu_lithium().kinetics, found=every
+    )
 
 
 def test_the_equations_of_a_turned_block_are_the_turned_equations():
