@@ -11,7 +11,7 @@ from solver.cell import library
 from solver.electrochemistry.domains import Domains
 from solver.electrochemistry.half_cell import HalfCell, half_cell
 from solver.electrochemistry.roles import Role, active, carbon_binder, pores
-from solver.electrochemistry.structure import SeparatorStack, separator_on
+from solver.electrochemistry.structure import separator_on
 
 EDGE = 25.6e-6  # m, of the block
 FILM = 0.9e-6  # m, of carbon-binder on the spheres and on the collector
@@ -19,6 +19,7 @@ BLUR = 0.3  # voxels, over which the edges of a cut are rounded, so that derivat
 SOLID = 0.4  # share of the block in spheres, before they overlap
 BINDER = 10.0  # S/m, of the film of a packing
 FULL = 17038.0 / 63104.0  # Chen 2020: stoichiometry of the charged cathode
+SIGMA = 0.18  # S/m, of the active material, Chen 2020
 SEPARATOR = (12e-6, 0.47, 0.3209)  # Chen 2020: thickness, m, porosity, relative transport
 CUTOFF = 3.5  # V; the potential of the full material is 3.487 V, and all that lies below is how its surface fills up
 
@@ -71,26 +72,10 @@ def image(labels: np.ndarray, voxel_size: float) -> HalfCell:
     return _assembled(phases, voxel_size, carbon_binder(), periodic=False)
 
 
-def slab(voxels: int) -> HalfCell:
-    """5 um of NMC on `voxels` voxels, and 20 um of free electrolyte to the lithium: one-dimensional."""
-    h = 5e-6 / voxels
-    labels = np.zeros((voxels + voxels // 5, 1, 1), int)
-    labels[voxels:] = 1
-    grid = Grid(labels.shape, jnp.asarray([h, 1e-6, 1e-6]))
-    phases = voxel.from_labels(labels, grid, {0: "active", 1: "pore"}, dtype=jnp.float64)
-    roles = {"active": active(library.chen_nmc(), FULL, 0.18), "pore": pores()}
-    layers = SeparatorStack(19e-6, 1.0, 1.0, tuple(1.1**k for k in range(30)))
-    return half_cell(phases, roles, library.nyman_electrolyte(), _lithium(), layers, lower_cutoff=2.5)
-
-
-def _lithium():
-    return library.half_cell(library.chen_positive(), library.nyman_electrolyte()).negative.kinetics
-
-
 def _assembled(phases, edge: float, binder: Role, periodic: bool, found: Domains | None = None) -> HalfCell:
-    roles = {"active": active(library.chen_nmc(), FULL, 0.18), "binder": binder, "pore": pores()}
+    roles = {"active": active(library.chen_nmc(), FULL, SIGMA), "binder": binder, "pore": pores()}
     stack = separator_on((edge,) * 3, *SEPARATOR)
     return half_cell(
-        phases, roles, library.nyman_electrolyte(), _lithium(), stack,
+        phases, roles, library.nyman_electrolyte(), library.xu_lithium().kinetics, stack,
         lower_cutoff=CUTOFF, periodic=periodic, found=found,
     )  # fmt: skip

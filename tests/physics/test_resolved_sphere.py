@@ -1,7 +1,7 @@
 """One sphere in the resolved half-cell: its reaction against the exact area, its filling against the series.
 
-The sphere lies in a carbon-binder that is all electrolyte and conducts electrons too, so that nothing but the sphere
-matters.
+The sphere lies in a carbon-binder that is all electrolyte and conducts electrons too (`benchmarks.single_sphere`), so
+that nothing but the sphere matters.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 
+from benchmarks.single_sphere import DENSITIES, FILLED, NAMES, SALT, corners, halves, labelled, off_reaction
 from microstructure import voxel
 from microstructure.grid import Grid
 from microstructure.units import faraday, gas_constant
@@ -24,91 +24,27 @@ from solver.electrochemistry.resolved_run import ResolvedMethod, discharge
 from solver.electrochemistry.roles import active, carbon_binder
 from solver.numerics.march import March
 from solver.numerics.solution import Result
-from tests.resolved_reference import sphere_reaction, sphere_surface
-
-NAMES = ("active", "binder")
-CHEN = library.chen_nmc()
-METAL = library.half_cell(library.chen_positive(), library.nyman_electrolyte()).negative.kinetics
-nested = eqx.filter_jit(voxel.nested)
-
-
-def distance(voxels: int, centre, sample: int, start: float) -> np.ndarray:
-    """From `centre`, in voxels, at places `sample` a voxel, the first one at `start`; (n, n, n)."""
-    x = np.arange(start, voxels + 1e-9, 1.0 / sample)
-    places = np.stack(np.meshgrid(x, x, x, indexing="ij"), -1)
-    return np.linalg.norm(places - np.asarray(centre), axis=-1)
-
-
-def level_set(voxels: int, centre, radius: float, h: float = 1e-6, sample: int = 2):
-    """A sphere from its distance at the corners of half voxels; `radius` and `centre` in voxels of edge `h`, m."""
-    grid = Grid((voxels,) * 3, jnp.full(3, h))
-    return nested((jnp.asarray(h * (distance(voxels, centre, sample, 0.0) - radius)),), grid, NAMES)
-
-
-def labelled(voxels: int, centre, radius: float, h: float = 1e-6):
-    """A sphere as the labels of the voxels whose middles it holds."""
-    labels = np.where(distance(voxels, centre, 1, 0.5) < radius, 0, 1)
-    return voxel.from_labels(labels, Grid(labels.shape, jnp.full(3, h)), dict(enumerate(NAMES)), dtype=jnp.float64)
-
+from tests.resolved_reference import chen_stack, sphere_reaction, sphere_surface
 
 # --- reaction ---------------------------------------------------------------------------------------------------------
 
 
-@eqx.filter_jit
-def reaction_current(cell, eta):
-    """The current out of the active phase, A, where all fields are even and the overpotential is `eta`, V: the roots
-    of the kinetic equations of all voxels, by bisection."""
-    system = cell.resolved(1e-9)
-    shape, part, role = system.structure.shape, system.structure.particles[0], system.active[0]
-    filled = jnp.broadcast_to(role.stoichiometry, shape)
-    salt = jnp.broadcast_to(system.electrolyte.initial_concentration, shape)
-    across = role.material.potential_at(role.stoichiometry, system.temperature) + eta
-    seen = filled, salt, jnp.zeros(shape), jnp.broadcast_to(across, shape)
-
-    def halve(_, ends):
-        low, high = ends
-        middle = 0.5 * (low + high)
-        more = system.kinetics(0, seen, middle) > 0
-        return jnp.where(more, middle, low), jnp.where(more, high, middle)
-
-    low, high = lax.fori_loop(0, 80, halve, (jnp.full(shape, -1e4), jnp.full(shape, 1e4)))
-    return jnp.sum(part.area * 0.5 * (low + high))
-
-
-def off_reaction(make, voxels: int, radius: float, centres) -> float:
-    """The worst relative error of the reaction current of spheres at `centres`, of `radius` voxels."""
-    # Lithium and ions reach the surface as they please.
-    material = dataclasses.replace(CHEN, diffusivity=1.0)
-    roles = {"active": active(material, 0.4, 1e9), "binder": carbon_binder(1e9, 1.0, 1.0)}
-    electrolyte = Electrolyte(1000.0, Constant(1.0), Constant(1e9), 0.3)
-    exchange = float(material.exchange_current_density(jnp.asarray(1000.0), jnp.asarray(0.4), jnp.asarray(298.15)))
-    worst = 0.0
-    for centre in centres:
-        cell = half_cell(make(voxels, centre, radius), roles, electrolyte, METAL)
-        for eta in (0.01, -0.15):
-            exact = sphere_reaction(radius * 1e-6, exchange, eta)
-            worst = max(worst, abs(float(reaction_current(cell, jnp.asarray(eta))) / exact - 1.0))
-    return worst
-
-
-def centres(voxels: int, count: int):
-    """The middle of a block, and places near by."""
-    moved = np.random.default_rng(0).uniform(-0.5, 0.5, (count - 1, 3))
-    return 0.5 * voxels + np.concatenate([np.zeros((1, 3)), moved])
+def test_densities_are_those_of_the_reference():
+    """At the NMC's exchange-current density as the reference has it."""
+    nmc = chen_stack()
+    exchange = nmc.rate * nmc.maximum * np.sqrt(SALT * FILLED * (1.0 - FILLED))
+    for eta, density in DENSITIES.items():
+        assert 4.0 * np.pi * density == pytest.approx(sphere_reaction(1.0, exchange, eta), rel=1e-9)
 
 
 def test_reaction_of_a_sphere_of_six_voxels_is_that_of_the_exact_area():
     """Within 0.5 %; measured, 0.07 % from half voxels, and from the corners of voxels alone 0.8 %."""
-    assert off_reaction(level_set, 16, 6.0, centres(16, 4)) < 2e-3
-
-    def corners(*arguments):
-        return level_set(*arguments, sample=1)
-
-    assert off_reaction(corners, 16, 6.0, centres(16, 4)) < 1e-2
+    assert off_reaction(halves, 16, 6.0) < 2e-3
+    assert off_reaction(corners, 16, 6.0) < 1e-2
 
 
 def test_reaction_of_a_labelled_sphere_of_ten_voxels():
-    assert off_reaction(labelled, 24, 10.0, centres(24, 4)) < 2e-2
+    assert off_reaction(labelled, 24, 10.0) < 2e-2
 
 
 # --- filling ----------------------------------------------------------------------------------------------------------
@@ -126,7 +62,7 @@ def straight_material():
     """With a potential that falls straight, so that a voltage tells the stoichiometry of the surface."""
     straight = ExponentialTanh(4.0 + SLOPE * START, -SLOPE, np.zeros((1, 2)), np.zeros((1, 3)))
     return dataclasses.replace(
-        CHEN,
+        library.chen_nmc(),
         maximum_concentration=MAXIMUM,
         diffusivity=DIFFUSIVITY,
         open_circuit_potential=straight,
@@ -151,7 +87,7 @@ def octant(radius: int):
     takes next to nothing, so that the current comes evenly."""
     h = RADIUS / radius
     roles = {"active": active(straight_material(), START, SWIFT), "binder": carbon_binder(SWIFT, 1.0, 1.0)}
-    phases = level_set(radius + max(2, radius // 4), (0.0, 0.0, 0.0), float(radius), h)
+    phases = halves(radius + max(2, radius // 4), (0.0, 0.0, 0.0), float(radius), h)
     return half_cell(phases, roles, ELECTROLYTE, LITHIUM, lower_cutoff=1.0)
 
 

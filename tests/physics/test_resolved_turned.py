@@ -1,8 +1,8 @@
 """The resolved half-cell along every axis and askew: the same cell however it lies in the grid.
 
 A planar stack with its normal along axis 0 is in `test_resolved_cell`. Here it lies along the other two and along
-(0, 1, 1) / sqrt 2, with its collector and its lithium inside the slice (`tests.resolved_plates`), and the surface of
-the slab cuts voxels. All are held against the independent one-dimensional solution.
+(0, 1, 1) / sqrt 2, with its collector and its lithium inside the slice, and the surface of the slab cuts voxels
+(`benchmarks.planar_stacks`). All are held against the independent one-dimensional solution.
 """
 
 import itertools
@@ -12,59 +12,62 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.half_cells import FULL, SIGMA
+from benchmarks.planar_stacks import (
+    COARSE,
+    CURRENT,
+    REFINED,
+    THIN,
+    THIN_VOLTAGES,
+    along,
+    discharged,
+    inclined,
+    nested,
+    off,
+)
 from microstructure import voxel
 from microstructure.grid import Grid
 from solver.cell import library
 from solver.electrochemistry.domains import Domains
 from solver.electrochemistry.half_cell import half_cell
-from solver.electrochemistry.resolved_run import ResolvedMethod, discharge
 from solver.electrochemistry.roles import active, carbon_binder, pores
 from solver.numerics.march import March
-from solver.numerics.solution import Result
-from tests.resolved_plates import FULL, METAL, along, inclined, nested
 from tests.resolved_reference import Layer, chen_stack
 
-CURRENT, SLAB, ELECTROLYTE = 20.0, 0.5e-6, 0.5e-6  # A/m2, m, m
-TIMES = (10.0, 60.0)  # s
-run = eqx.filter_jit(discharge)
+TIMES = tuple(THIN_VOLTAGES)  # s
 
 
-def off(stack, march, times=TIMES) -> np.ndarray:
-    """By how much the voltage of a stack of [`tests.resolved_plates`][] is off at `times`, V."""
-    cell, section = stack
-    method = ResolvedMethod(march=march)
-    solution = run(cell, jnp.asarray(CURRENT * section), method, duration=jnp.asarray(times[-1]))
-    assert solution.result == Result.successful
-    value = solution.value
+def test_the_voltages_of_the_thin_stack_are_those_of_the_reference():
+    slab, electrolyte = THIN
+    exact, error = chen_stack(layers=(Layer(electrolyte),), slab=slab).refined(CURRENT, TIMES)
+    assert error < 1e-9
+    np.testing.assert_allclose(list(THIN_VOLTAGES.values()), exact, rtol=0, atol=1e-9)
+
+
+def error(stack, times=TIMES, march=None) -> np.ndarray:
+    """Of the voltage of a thin stack at `times`, V."""
+    value = discharged(stack, times, march)
     assert abs(float(value.filling / value.capacity) - 1.0) < 1e-8
-    exact = chen_stack(layers=(Layer(ELECTROLYTE),), slab=SLAB).discharge(CURRENT, times).voltage
-    at = [int(np.argmin(np.abs(np.asarray(value.time) - time))) for time in times]
-    np.testing.assert_allclose(np.asarray(value.time)[at], times, rtol=1e-12)
-    return np.asarray(value.voltage)[at] - exact
-
-
-def fine():
-    return March(tolerance=5e-5, max_steps=150, order=3, stops=jnp.asarray(TIMES[:-1]))
+    return np.abs(off(value, {time: THIN_VOLTAGES[time] for time in times}))
 
 
 @pytest.mark.slow  # a march of 80 steps each
 @pytest.mark.parametrize("axis", [1, 2])
 def test_a_stack_along_the_other_axes_is_the_independent_solution_within_a_tenth_of_a_millivolt(axis):
-    assert np.max(np.abs(off(along(axis, SLAB, ELECTROLYTE, 101), fine()))) < 1e-4
+    assert np.max(error(along(axis, 101))) < 1e-4
 
 
 @pytest.mark.slow  # two marches of 70 steps
 def test_an_inclined_stack_is_the_independent_solution_within_a_millivolt_and_of_second_order():
-    """Voxel middles lie 31 nm apart along the normal in the finer one, three times as far as along the axes above."""
-    coarse, refined = (np.abs(off(inclined(SLAB, ELECTROLYTE, n), fine())) for n in (32, 64))
+    """Voxel middles lie 25 nm apart along the normal in the finer one, 2.5 times as far as along the axes above."""
+    coarse, refined = (error(inclined(n)) for n in (COARSE, REFINED))
     assert np.max(refined) < 1e-3
-    assert np.min(np.log2(coarse / refined)) > 1.7
+    assert np.min(np.log(coarse / refined)) > 1.7 * np.log(REFINED / COARSE)
 
 
 def test_an_inclined_stack_on_a_coarse_grid():
     """What of the above costs least: fewer steps to the earlier time, and voxel middles 62 nm apart."""
-    march = March(tolerance=5e-3, max_steps=40, order=3)
-    assert abs(off(inclined(SLAB, ELECTROLYTE, 32), march, TIMES[:1])[0]) < 5e-3
+    assert error(inclined(COARSE), TIMES[:1], March(tolerance=5e-3, max_steps=40, order=3))[0] < 5e-3
 
 
 # --- the equations of a block turned ----------------------------------------------------------------------------------
@@ -83,9 +86,11 @@ def _block():
 
 def _turned_cell(phases, axes):
     """A half-cell of the turned block, every voxel taking part."""
-    roles = {"active": active(library.chen_nmc(), FULL, 0.18), "binder": carbon_binder(), "pore": pores()}
+    roles = {"active": active(library.chen_nmc(), FULL, SIGMA), "binder": carbon_binder(), "pore": pores()}
     every = Domains(*[jnp.ones(phases.grid.shape, bool)] * 4)
-    return half_cell(voxel.turned(phases, axes), roles, library.nyman_electrolyte(), METAL, found=every)
+    return half_cell(
+        voxel.turned(phases, axes), roles, library.nyman_electrolyte(), library.xu_lithium().kinetics, found=every
+    )
 
 
 def test_the_equations_of_a_turned_block_are_the_turned_equations():

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import harness, images
-from benchmarks.suites import chain, transport
+from benchmarks import gradient_cell, harness, images
+from benchmarks.suites import chain, resolved_accuracy, transport
 from mesode import cli
 
 ROW = {"suite": "transport", "problem": "p", "cpu_s": 1.0, "median_s": 0.5}
@@ -241,3 +241,17 @@ def test_a_child_process_is_measured(tmp_path):
     assert row["memory_MiB"] > 5 and 0 < row["cpu_s"] and 0 < row["median_s"]
     with pytest.raises(RuntimeError, match="exit code 2: .*Suite `nothing` is not one of"):
         chain.child(["bench", "nothing"], chain._paths(), tmp_path)
+
+
+def test_derivatives_of_geometry_and_of_materials_have_their_own_targets(monkeypatch):
+    """On a figure of sines, of which one derivative of either kind is made a hundred-thousandth too large."""
+    names = gradient_cell.NAMES
+    monkeypatch.setattr(
+        gradient_cell, "figure", lambda: lambda p: sum(k * jnp.sin(p[n]) for k, n in enumerate(names, 1))
+    )
+    wrong = {name: k * (1.00001 if name in ("film", "rate") else 1.0) for k, name in enumerate(names, 1)}
+    monkeypatch.setattr(gradient_cell, "gradient", lambda _: wrong)
+    geometry, materials = resolved_accuracy._derivatives()
+    assert max(geometry["accuracy"], key=geometry["accuracy"].get) == "film" and geometry["targets"][0]["met"]
+    assert max(materials["accuracy"], key=materials["accuracy"].get) == "rate" and not materials["targets"][0]["met"]
+    assert geometry["worst_relative"] == pytest.approx(1e-5, rel=1e-2)
