@@ -398,7 +398,8 @@ def _add_files(commands) -> None:
     )
     info.add_argument("run_file", metavar="RUN.h5", nargs="?")
     bench = _command(commands, "bench", "bench:bench", "the benchmark command", "mesode bench transport cell")
-    names = "transport, calender, particles, cell, chain (all of these by default), transport_large, particles_large"
+    names = "transport, calender, particles, cell, chain, inverse, resolved (all of these by default), "
+    names += "transport_large, particles_large"
     bench.add_argument("suite", nargs="*", metavar="SUITE", help=names)
     bench.add_argument("--output", metavar="FILE.json", help="where to write the results")
 
