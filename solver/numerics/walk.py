@@ -136,7 +136,7 @@ def attempt(walk, active, system, horizon, method):
         low=jnp.where(onward, 0.0, closing.low), low_gap=jnp.where(onward, gap, closing.low_gap),
         high=closing.high, high_gap=closing.high_gap, bracketed=closing.bracketed & ~onward,
         finished=finished, reached=accepted & landed,
-        failed=~accepted & ((following < 1e-12 * horizon) & ~closing.bracketed | ~begun),
+        failed=~accepted & (~begun | ~closing.bracketed & ((following < 1e-12 * horizon) | (replay & ~solved))),
     )  # fmt: skip
     return _but_records(after, where_active(active, _but_records(after), _but_records(walk)))
 
