@@ -28,6 +28,7 @@ from jaxtyping import Array, Float
 
 from microstructure import surface
 
+from ..numerics.written import written_linear
 from .stencil import following, preceding, wraps
 
 _EDGE = 1e-6  # share of a voxel nearer than which to empty or full the place of the plane is not resolved
@@ -70,7 +71,7 @@ def normals(faces: tuple[Array, Array, Array], face_areas: Float[Array, "3"]) ->
     """The unit normal out of a phase in each voxel, from its apertures; shorter than one where there is hardly any."""
     vector = [v * face_areas[a] for a, v in enumerate(surface.interface(faces))]
     size = jnp.sqrt(sum(v**2 for v in vector) + (_FLAT * jnp.max(face_areas)) ** 2)
-    return tuple(v / size for v in vector)
+    return tuple(written_linear(v / size) for v in vector)
 
 
 def plane_offset(share: Array, normal: tuple[Array, Array, Array], spacing: Float[Array, "3"]) -> Array:
@@ -98,7 +99,7 @@ def plane_offset(share: Array, normal: tuple[Array, Array, Array], spacing: Floa
     # Zero in value: what bisection left is rounding.
     offset = offset + jnp.where(steep, (lack - lax.stop_gradient(lack)) / jnp.where(steep, slope, 1.0), 0.0)
     corner = 0.5 * sum(jnp.abs(s) for s in slopes)
-    return jnp.clip(offset, -corner, corner)
+    return written_linear(jnp.clip(offset, -corner, corner))
 
 
 def reading(share: Array, normal, offset: Array, spacing: Float[Array, "3"], periodic: bool) -> tuple[Reading, Array]:
@@ -112,13 +113,13 @@ def reading(share: Array, normal, offset: Array, spacing: Float[Array, "3"], per
     for axis, n in enumerate(normal):
         wrap = wraps(periodic)[axis]
         beside = jnp.where(n > 0, preceding(share, axis, wrap), following(share, axis, wrap))
-        near.append(n**2 * beside)
+        near.append(written_linear(n**2 * beside))
         deeper.append(jnp.abs(n) * spacing[axis])
     around = sum(near)
     total = share + (1.0 - share) * around
     there = total > 1e-12
     safe = jnp.where(there, total, 1.0)
-    parts = [jnp.where(there, (1.0 - share) * q / safe, 0.0) for q in near]
+    parts = [written_linear(jnp.where(there, (1.0 - share) * q / safe, 0.0)) for q in near]
     own = 1.0 - sum(parts)
     weights = [own, *parts]
     depths = [offset, *(offset + d for d in deeper)]

@@ -15,6 +15,7 @@ from microstructure.voxel import Phases
 from ..numerics.aggregation import Plan
 from ..numerics.flux import slice_of
 from ..numerics.real import real
+from ..numerics.written import written_linear
 from .domains import Domains
 from .interface import Reading, normals, plane_offset, reading
 from .roles import Role
@@ -272,7 +273,7 @@ def structure(phases: Phases, roles: Mapping[str, Role], made: Conductors, found
 def _box_sum(x: Array) -> Array:
     """The sum over the 27 voxels around each."""
     for axis in range(3):
-        x = x + following(x, axis, False) + preceding(x, axis, False)
+        x = written_linear(x + following(x, axis, False) + preceding(x, axis, False))
     return x
 
 
