@@ -34,7 +34,7 @@ class NewtonMethod(eqx.Module):
     """
 
     tolerance: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-5)
-    adjoint: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-8)
+    adjoint: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-6)
     forcing: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=3e-3)
     steps: int = eqx.field(static=True, default=20)
     inner: int = eqx.field(static=True, default=20)
