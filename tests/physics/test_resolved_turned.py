@@ -65,6 +65,7 @@ def test_an_inclined_stack_is_the_independent_solution_within_a_millivolt_and_of
     assert np.min(np.log(coarse / refined)) > 1.7 * np.log(REFINED / COARSE)
 
 
+@pytest.mark.slow  # compiles a march; the equations of a block turned are tested below
 def test_an_inclined_stack_on_a_coarse_grid():
     """What of the above costs least: fewer steps to the earlier time, and voxel middles 62 nm apart."""
     assert error(inclined(COARSE), TIMES[:1], March(tolerance=5e-3, max_steps=40, order=3))[0] < 5e-3
