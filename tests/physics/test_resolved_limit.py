@@ -32,6 +32,7 @@ def off(pair, rate: float) -> float:
     return apart(resolved, porous)
 
 
+@pytest.mark.slow  # compiles both discharges; the default suite has the small signals of the same pair
 def test_many_small_spheres_are_a_porous_electrode(pair):
     """Within 2 mV at C/2; measured, 0.9 mV."""
     assert off(pair, 0.5) < 2e-3
