@@ -130,7 +130,8 @@ def _whole(march: Mapping) -> dict:
 
 
 def _reached(kept: Kept, setup: Setup) -> bool:
-    return float(kept.rows["voltage_V"][-1]) <= float(setup.cell.lower_cutoff) + 1e-6
+    landed = 2.0 * float(setup.method.newton.tolerance)  # V, within which a march lands on its event
+    return float(kept.rows["voltage_V"][-1]) <= float(setup.cell.lower_cutoff) + landed
 
 
 def _line(rate: float, kept: Kept, progress: Progress) -> str:
