@@ -9,11 +9,11 @@ from benchmarks.half_cells import FULL, SIGMA
 from microstructure import voxel
 from microstructure.grid import Grid
 from solver.cell import library
+from solver.electrochemistry.conductors import separator_on
 from solver.electrochemistry.half_cell import HalfCell, half_cell
 from solver.electrochemistry.resolved_run import ResolvedMethod, discharge
 from solver.electrochemistry.resolved_solve import NewtonMethod
 from solver.electrochemistry.roles import active, carbon_binder, pores
-from solver.electrochemistry.structure import separator_on
 from solver.numerics.march import March
 
 SHAPE, EDGE = (5, 4, 4), 1.6e-6  # voxels, m
@@ -74,16 +74,16 @@ def _moved(cell: HalfCell, p: dict) -> HalfCell:
     return eqx.tree_at(parts, cell, (phases(p), *scaled))
 
 
-def gradient(of_shares) -> dict:
-    """In every share, at none."""
-    return eqx.filter_jit(eqx.filter_value_and_grad(of_shares))(unmoved())[1]
+def gradient(of_shares, none: dict | None = None) -> dict:
+    """In every share, at `none` of them."""
+    return eqx.filter_jit(eqx.filter_value_and_grad(of_shares))(none or unmoved())[1]
 
 
-def central_difference(of_shares, name: str, step: float = 1e-4) -> float:
+def central_difference(of_shares, name: str, none: dict | None = None, step: float = 1e-4) -> float:
     """The same in one share; `of_shares`, jitted."""
 
     def at(share):
         # Of a fixed dtype: a weak one, as of a Python number, has the march compiled anew for every name.
-        return of_shares({**unmoved(), name: jnp.full((), share, jnp.zeros(()).dtype)})
+        return of_shares({**(none or unmoved()), name: jnp.full((), share, jnp.zeros(()).dtype)})
 
     return float(at(step) - at(-step)) / (2.0 * step)

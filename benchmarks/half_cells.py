@@ -8,10 +8,10 @@ import numpy as np
 from microstructure import voxel
 from microstructure.grid import Grid
 from solver.cell import library
+from solver.electrochemistry.conductors import separator_on
 from solver.electrochemistry.domains import Domains
 from solver.electrochemistry.half_cell import HalfCell, half_cell
 from solver.electrochemistry.roles import Role, active, carbon_binder, pores
-from solver.electrochemistry.structure import separator_on
 
 EDGE = 25.6e-6  # m, of the block
 FILM = 0.9e-6  # m, of carbon-binder on the spheres and on the collector

@@ -17,10 +17,11 @@ from benchmarks.half_cells import FULL, SIGMA
 from microstructure import voxel
 from microstructure.grid import Grid
 from solver.cell import library
+from solver.electrochemistry.conductors import SeparatorStack
+from solver.electrochemistry.full_cell import FullCell, full_cell
 from solver.electrochemistry.half_cell import HalfCell, half_cell
 from solver.electrochemistry.resolved_run import ResolvedDischarge, ResolvedMethod, discharge
 from solver.electrochemistry.roles import active, pores
-from solver.electrochemistry.structure import SeparatorStack
 from solver.numerics.march import March
 from solver.numerics.solution import Result
 
@@ -34,6 +35,9 @@ COARSE, REFINED = 32, 80  # voxels a side of the inclined stack, where its order
 # scipy (tests/resolved_reference: chen_stack, refined), whose two resolutions differ by less than 1e-10 V.
 THICK_VOLTAGES = {10.0: 3.924297529, 60.0: 3.603925745}
 THIN_VOLTAGES = {10.0: 3.925982466, 60.0: 3.537565216}
+GRAPHITE = 7.5e-6  # m, of the second slab, in place of the lithium
+CHARGED = 29866.0 / 33133.0  # Chen 2020: stoichiometry of the charged graphite
+FULL_VOLTAGES = {10.0: 3.620731068, 60.0: 3.282331937}
 
 nested = eqx.filter_jit(voxel.nested)
 run = eqx.filter_jit(discharge)
@@ -72,13 +76,32 @@ class Plated(eqx.Module):
 def upright(voxels: int) -> HalfCell:
     """The thick stack along axis 0, as half-cells are, with `voxels` in the slab."""
     slab, electrolyte = THICK
-    h = slab / voxels
+    layers = SeparatorStack(electrolyte - 0.2 * slab, 1.0, 1.0, tuple(1.1**k for k in range(30)))
+    return _half(_slab(slab, voxels), False, layers)
+
+
+def facing(voxels: int) -> FullCell:
+    """The thick stack with a slab of graphite in place of the lithium, `voxels` in each slab."""
+    slab, electrolyte = THICK
+    grading = [1.1 ** min(k, 44 - k) for k in range(45)]
+    layers = SeparatorStack(electrolyte - 0.2 * slab - 0.2 * GRAPHITE, 1.0, 1.0, tuple(grading))
+    return full_cell(
+        _slab(slab, voxels),
+        {"active": active(library.chen_nmc(), FULL, SIGMA), "pore": pores()},
+        _slab(GRAPHITE, voxels),
+        {"active": active(library.chen_graphite(), CHARGED, 215.0), "pore": pores()},
+        library.nyman_electrolyte(),
+        layers,
+        lower_cutoff=CUTOFF,
+    )
+
+
+def _slab(thickness: float, voxels: int):
+    """Voxels of a slab, and a fifth as many of electrolyte on it."""
     labels = np.zeros((voxels + voxels // 5, 1, 1), int)
     labels[voxels:] = 1
-    grid = Grid(labels.shape, jnp.asarray([h, SIDE, SIDE]))
-    phases = voxel.from_labels(labels, grid, {0: "active", 1: "pore"}, dtype=jnp.float64)
-    layers = SeparatorStack(electrolyte - 0.2 * slab, 1.0, 1.0, tuple(1.1**k for k in range(30)))
-    return _half(phases, False, layers)
+    grid = Grid(labels.shape, jnp.asarray([thickness / voxels, SIDE, SIDE]))
+    return voxel.from_labels(labels, grid, {0: "active", 1: "pore"}, dtype=jnp.float64)
 
 
 def along(axis: int, voxels: int) -> Plated:

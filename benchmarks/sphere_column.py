@@ -18,10 +18,10 @@ from solver.cell.cell import Cell, Electrode, Separator, theoretical_capacity
 from solver.cell.discretise import Mesh
 from solver.cell.protocol import DFN
 from solver.cell.protocol import discharge as porous_discharge
+from solver.electrochemistry.conductors import separator_on
 from solver.electrochemistry.half_cell import HalfCell, half_cell
 from solver.electrochemistry.resolved_run import ResolvedMethod, discharge
 from solver.electrochemistry.roles import active, carbon_binder
-from solver.electrochemistry.structure import separator_on
 from solver.numerics.march import March
 from solver.numerics.solution import Result
 from solver.transport.conduct import for_gradients

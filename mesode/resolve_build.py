@@ -11,10 +11,10 @@ from mesode.resolve_structure import Block
 from microstructure import segment, voxel
 from microstructure.grid import Grid
 from solver.cell import library
+from solver.electrochemistry.conductors import separator_on
 from solver.electrochemistry.half_cell import HalfCell, half_cell
 from solver.electrochemistry.resolved_run import ResolvedMethod
 from solver.electrochemistry.roles import Role, active, carbon_binder, inert, pores
-from solver.electrochemistry.structure import separator_on
 from solver.numerics.march import March
 
 # By name, the electrode of a set and whether it is charged when full of lithium, as a negative is.

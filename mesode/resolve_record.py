@@ -21,7 +21,7 @@ FIGURES = {  # of `Figures`, and their names with units
     "least_salt": "least_salt_mol_m3",
     "most_salt": "most_salt_mol_m3",
     "overpotential": "overpotential_V",
-    "metal_overpotential": "lithium_overpotential_V",
+    "other_overpotential": "lithium_overpotential_V",
     "against_lithium": "least_potential_against_lithium_V",
     "ohmic": "ohmic_heat_W",
     "reaction": "reaction_heat_W",
@@ -44,7 +44,6 @@ PROFILES = {  # of `Profiles`, and their names with units
     "solid_potential": "solid_potential_V",
     "reaction": "reaction_A_m3",
     "heat": "heat_W_m3",
-    "separator_salt": "separator_salt_mol_m3",
 }
 PARTICLES = {  # of `ParticleTable`, and their names with units
     "volume": "volume_m3",
@@ -59,15 +58,15 @@ _ROW = ("time_s", "voltage_V", "open_circuit_V", "contact_V", "parts_V", *FIGURE
 
 
 @eqx.filter_jit
-def _row(system, w, owners, where):
+def _row(system, w, owners, ends):
     u = system.cut(w)
-    return losses(system, u, where[0], owners), figures(system, u, *where)
+    return losses(system, u, owners), figures(system, u, ends)
 
 
 @eqx.filter_jit
-def _look(system, w, where):
+def _look(system, w, ends):
     u = system.cut(w)
-    return u, fields(system, u, *where), profiles(system, u, *where)
+    return u, fields(system, u, ends), profiles(system, u, ends)
 
 
 class Viewer:
@@ -75,8 +74,7 @@ class Viewer:
 
     def __init__(self, setup: Setup):
         self.setup, self._owners = setup, None
-        ends = tuple(jnp.asarray(end) for end in setup.ends)
-        self.where = setup.electrode, ends, jnp.prod(setup.cell.phases.grid.spacing)
+        self.ends = tuple(jnp.asarray(end) for end in setup.ends)
 
     def _owners_of(self, system):
         """The owners with the layers of the separator, which belong to whatever comes first."""
@@ -87,21 +85,23 @@ class Viewer:
 
     def row(self, system, w) -> dict:
         """What is kept of every step."""
-        lost, found = _row(system, w, self._owners_of(system), self.where)
+        lost, found = _row(system, w, self._owners_of(system), self.ends)
         kept = {"voltage_V": lost.voltage, "open_circuit_V": lost.open_circuit, "contact_V": lost.contact}
         kept |= {"parts_V": lost.parts} | {name: getattr(found, key) for key, name in FIGURES.items()}
         return {name: np.asarray(value) for name, value in kept.items()}
 
     def look(self, system, w) -> dict:
         """What is kept at a depth of discharge: fields in single precision, profiles, particles."""
-        u, maps, means = _look(system, w, self.where)
+        u, maps, means = _look(system, w, self.ends)
+        only, salt = slice(None, self.setup.electrode), np.asarray(means.salt)
         kept = {
-            "fields": {name: np.asarray(getattr(maps, key), np.float32) for key, name in FIELDS.items()},
-            "profiles": {name: np.asarray(getattr(means, key)) for key, name in PROFILES.items()},
+            "fields": {name: np.asarray(getattr(maps, key), np.float32)[only] for key, name in FIELDS.items()},
+            "profiles": {name: np.asarray(getattr(means, key))[only] for key, name in PROFILES.items()},
             "particles": {},
         }
+        kept["profiles"]["separator_salt_mol_m3"] = salt[self.setup.electrode :]
         for k, name in enumerate(self.setup.active):
-            table = particle_table(self.setup.cell, system, u, k, self.setup.owners[k], self.setup.ends[k])
+            table = particle_table(system, u, k, self.setup.owners[k], self.setup.ends[k])
             kept["particles"][name] = {to: getattr(table, key) for key, to in PARTICLES.items()}
         return kept
 

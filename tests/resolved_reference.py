@@ -1,9 +1,10 @@
 """Independent reference for particle-resolved cells: a planar stack in one dimension, in plain numpy and scipy.
 
-Lithium metal at x = 0 | layers of electrolyte | a solid slab of active material | collector. Nothing here is shared
-with the solver: the equations are written anew, in space by Legendre-Gauss-Lobatto spectral elements graded to the
-reacting surfaces, so that the values at the surfaces are unknowns and lithium is kept to rounding, and in time by
-Radau IIA of order 5 (scipy) at tight tolerances. `refined` solves twice and gives the difference as the error.
+Lithium metal at x = 0 | layers of electrolyte | a solid slab of active material | collector; or a second slab before
+x = 0 in place of the lithium, with its collector behind it. Nothing here is shared with the solver: the equations are
+written anew, in space by Legendre-Gauss-Lobatto spectral elements graded to the reacting surfaces, so that the values
+at the surfaces are unknowns and lithium is kept to rounding, and in time by Radau IIA of order 5 (scipy) at tight
+tolerances. `refined` solves twice and gives the difference as the error.
 
 **Signs.** The current density I, A/m2, is positive on discharge: charge then flows along +x from the lithium through
 the electrolyte into the slab and on to the collector. j, A/m2, is the current out of a solid into the electrolyte,
@@ -26,6 +27,9 @@ Because the current is given everywhere, the potentials follow from the concentr
     V = U - eta_slab - eta_lithium - I integral dx / (b kappa) + 2 (1 - t+) X RT/F ln(c_slab / c_lithium)
         - I L_s / sigma,   eta = 2RT/F asinh(I / 2 j0).
 
+A second slab has the equations of the first with -I in place of I; its U, eta and I L / sigma are taken off in place of
+eta_lithium.
+
 The insertion kinetics of the solver, F k sqrt((c/c_ref) x (1 - x)), are these with m = F k / (c_max sqrt(c_ref)).
 
 **How to call it.** `chen_stack()` is the stack of the tests; any other is a `PlanarStack` with laws as functions.
@@ -36,11 +40,12 @@ The insertion kinetics of the solver, F k sqrt((c/c_ref) x (1 - x)), are these w
     stack.time_to(3.0, 20.0, latest=140.0)       # s
 
 A discharge takes 0.2 s. `CHEN_CURRENT`, `CHEN_TIMES`, `CHEN_VOLTAGES` and, for the diffusivity `steep_diffusivity`,
-`STEEP_VOLTAGES` are converged values: two meshes and tolerances differ by 1e-10 V, printed by `python -m
-tests.resolved_reference`. Earlier notes give voltages of a stack of the same thicknesses and current (3.731706772 V
-after 0.1 s to 3.350209127 V after 100 s) without its parameters. Fits of the published NMC and cobalt oxide in initial
-stoichiometry, diffusivity, rate and series loss, from many starts, come no nearer than 1 mV, with rates 14 times and
-5e-6 times the published; a straight potential has too many free coefficients to tell: they cannot be reproduced.
+`STEEP_VOLTAGES` are converged values, as is `FULL_VOLTAGES` for `chen_stack(second=chen_graphite_slab())`: two meshes
+and tolerances differ by 1e-10 V, printed by `python -m tests.resolved_reference`. Earlier notes give voltages of a
+stack of the same thicknesses and current (3.731706772 V after 0.1 s to 3.350209127 V after 100 s) without its
+parameters. Fits of the published NMC and cobalt oxide in initial stoichiometry, diffusivity, rate and series loss, from
+many starts, come no nearer than 1 mV, with rates 14 times and 5e-6 times the published; a straight potential has too
+many free coefficients to tell: they cannot be reproduced.
 
 **Closed forms** with it: `slab_surface`, `sphere_surface` (constant flux), `sphere_reaction`, `sphere_in_shell`.
 
@@ -96,6 +101,20 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class Slab:
+    """A second slab: `thickness`, m; `diffusivity`, D_s(c_s) in m2/s; `conductivity`, S/m; `maximum` and `initial`,
+    mol/m3; `potential`, U of the stoichiometry, V; `rate`, m in (A/m2) (m3/mol)^1.5."""
+
+    thickness: float
+    diffusivity: Callable
+    conductivity: float
+    maximum: float
+    initial: float
+    potential: Callable
+    rate: float
+
+
+@dataclasses.dataclass(frozen=True)
 class PlanarStack:
     """The stack. SI units; laws take and give arrays.
 
@@ -103,7 +122,8 @@ class PlanarStack:
     `electronic_conductivity`, sigma, S/m; `maximum`, c_max and `initial`, c_s at the start, mol/m3; `potential`, U of
     the stoichiometry, V; `rate`, m in (A/m2) (m3/mol)^1.5; `salt`, c at the start, mol/m3; `salt_diffusivity`,
     D_e(c), m2/s and `conductivity`, kappa(c), S/m, of the free electrolyte; `transference`, t+;
-    `thermodynamic_factor`, X; `lithium`, (j_ref in A/m2, c_ref in mol/m3, n) or `None`; `temperature`, K.
+    `thermodynamic_factor`, X; `lithium`, (j_ref in A/m2, c_ref in mol/m3, n) or `None`; `second`, a [`Slab`][] in its
+    place; `temperature`, K.
     """
 
     layers: tuple[Layer, ...]
@@ -120,6 +140,7 @@ class PlanarStack:
     transference: float
     thermodynamic_factor: float = 1.0
     lithium: tuple[float, float, float] | None = None
+    second: Slab | None = None
     temperature: float = 298.15
 
     def discharge(self, current: float, times, resolution: Resolution = Resolution()) -> Run:
@@ -134,6 +155,8 @@ class PlanarStack:
         cs = solid.solve(self.initial, current / FARADAY, 0.0, times, resolution.tolerance)
         losses = self._losses(current, lyte, c, cs[0])
         voltage = self.potential(cs[0] / self.maximum) - sum(losses.values())
+        if self.second is not None:
+            voltage = voltage - self._of_second(current, c[0], times, resolution)
         taken = current * times / FARADAY / (self.slab * self.initial)
         drift = np.concatenate(
             [
@@ -182,6 +205,16 @@ class PlanarStack:
             metal = reference * (c[0] / salt) ** exponent
             losses["lithium kinetics"] = 2.0 * thermal * np.arcsinh(0.5 * current / metal)
         return losses
+
+    def _of_second(self, current, salt, times, resolution):
+        """What the potential of the second slab is at its collector over that of the electrolyte at its surface, V."""
+        slab, thermal = self.second, GAS_CONSTANT * self.temperature / FARADAY
+        widths = graded(slab.thickness, resolution.elements, both=False)
+        solid = Diffusion(widths, 1.0, 1.0, slab.diffusivity, resolution.order)
+        surface = solid.solve(slab.initial, -current / FARADAY, 0.0, times, resolution.tolerance)[0]
+        exchange = slab.rate * np.sqrt(salt * surface * (slab.maximum - surface))
+        kinetics = 2.0 * thermal * np.arcsinh(0.5 * current / exchange)
+        return slab.potential(surface / slab.maximum) + kinetics + current * slab.thickness / slab.conductivity
 
 
 def graded(length: float, count: int, both: bool) -> np.ndarray:
@@ -300,14 +333,37 @@ def nmc_potential(x):
     return 4.4875 - 0.8090 * x + bends + 17.5842 * np.tanh(15.9308 * (x - 0.3120))
 
 
+def graphite_potential(x):
+    """Graphite with silicon oxide against lithium, V, of the stoichiometry (Chen 2020, equation 9)."""
+    bends = -0.0909 * np.tanh(29.8538 * (x - 0.1234)) - 0.04478 * np.tanh(14.9159 * (x - 0.2769))
+    return 1.9793 * np.exp(-39.3631 * x) + 0.2482 + bends - 0.0205 * np.tanh(30.4444 * (x - 0.6103))
+
+
 CHEN_CURRENT = 20.0  # A/m2
 CHEN_TIMES = (0.1, 1.0, 10.0, 60.0, 100.0)  # s
 CHEN_VOLTAGES = (4.119054114, 4.082251192, 3.924297529, 3.603925745, 3.484899702)  # V
 STEEP_VOLTAGES = (4.129226183, 4.087494943, 3.978581128, 3.662135138, 3.541299450)  # V
+FULL_VOLTAGES = (3.801024506, 3.769064788, 3.620731068, 3.282331937, 3.149886328)  # V
 
 
-def chen_stack(solid_diffusivity=lambda c: 4e-15 + 0.0 * c, layers=(Layer(20e-6),), slab=5e-6) -> PlanarStack:
-    """A slab of the NMC of Chen 2020 at 4.27 V against the lithium of Xu 2019, in the electrolyte of Nyman 2008.
+def chen_graphite_slab(thickness=7.5e-6) -> Slab:
+    """The charged graphite of Chen 2020, table VII."""
+    return Slab(
+        thickness=thickness,
+        diffusivity=lambda c: 3.3e-14 + 0.0 * c,  # m2/s
+        conductivity=215.0,  # S/m
+        maximum=33133.0,  # mol/m3
+        initial=29866.0,  # mol/m3
+        potential=graphite_potential,
+        rate=6.48e-7,  # (A/m2) (m3/mol)^1.5
+    )
+
+
+def chen_stack(
+    solid_diffusivity=lambda c: 4e-15 + 0.0 * c, layers=(Layer(20e-6),), slab=5e-6, second=None
+) -> PlanarStack:
+    """A slab of the NMC of Chen 2020 at 4.27 V against the lithium of Xu 2019 or a `second` slab, in the electrolyte of
+    Nyman 2008.
 
     What the solver's library calls `chen_nmc`, `nyman_electrolyte` and the metal of `half_cell`, typed anew.
     """
@@ -325,7 +381,8 @@ def chen_stack(solid_diffusivity=lambda c: 4e-15 + 0.0 * c, layers=(Layer(20e-6)
         conductivity=lambda c: 0.1297e-9 * c**3 - 2.51 * (1e-3 * c) ** 1.5 + 3.329e-3 * c,  # S/m
         transference=0.2594,
         # A/m2 at a salt of 1000 mol/m3: F k c_Li^0.7 c^0.3, k = 3.5e-8, c_Li = 76900 mol/m3 (Xu 2019).
-        lithium=(3.5e-8 * FARADAY * 76900.0**0.7 * 1000.0**0.3, 1000.0, 0.3),
+        lithium=(3.5e-8 * FARADAY * 76900.0**0.7 * 1000.0**0.3, 1000.0, 0.3) if second is None else None,
+        second=second,
     )
 
 
@@ -382,7 +439,10 @@ def sphere_in_shell(radius, outer, conductivity, exchange, voltage, temperature:
 
 
 if __name__ == "__main__":
-    for name, law in (("constant", None), ("steep", steep_diffusivity)):
-        stack = chen_stack() if law is None else chen_stack(law)
+    for name, stack in (
+        ("constant", chen_stack()),
+        ("steep", chen_stack(steep_diffusivity)),
+        ("full", chen_stack(second=chen_graphite_slab())),
+    ):
         voltage, error = stack.refined(CHEN_CURRENT, CHEN_TIMES)
         print(name, [f"{v:.9f}" for v in voltage], f"error {error:.1e} V")

@@ -17,9 +17,10 @@ from scipy.interpolate import CubicSpline
 from benchmarks import half_cells
 from benchmarks.harness import aimed, case, compiled_of
 from benchmarks.suites import resolved_accuracy
-from solver.electrochemistry.half_cell import HalfCell, rest
+from solver.electrochemistry.half_cell import HalfCell
 from solver.electrochemistry.resolved_run import ResolvedDischarge, ResolvedMethod, discharge
 from solver.electrochemistry.resolved_solve import NewtonMethod, newton_krylov
+from solver.electrochemistry.resolved_start import rest
 from solver.numerics.march import March
 
 SECONDS = 120.0  # of a discharge of 64^3 voxels at 1C on two processor cores
@@ -105,7 +106,7 @@ def _linear_steps(side: int):
     current = _capacity_current(cell)
     system = eqx.filter_jit(lambda cell: cell.resolved(current))(cell)
     method, gamma = NewtonMethod(), jnp.asarray(STEP)
-    start, guess = rest(cell, system)
+    start, guess = rest(system)
     step = eqx.filter_jit(lambda w, past: newton_krylov(system, w, past, gamma, method))
     first = step(guess, start)
     second = step(first.value, system.state(first.value))

@@ -11,6 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from ..numerics.aggregation import Plan
+from .conductors import Conductors
 
 
 class Domains(eqx.Module):
@@ -48,26 +49,38 @@ def reached(filled: np.ndarray, links: tuple[np.ndarray, np.ndarray, np.ndarray]
     return wanted[pieces] & filled
 
 
-def domains(solid, solid_links, plate, lyte, lyte_links, top) -> Domains:
-    """The [`Domains`][] of a structure, with a sentence where there is nothing to compute.
+def _electrodes(made: Conductors) -> dict[str, slice]:
+    """The slices of each electrode, by what it is called."""
+    electrode, layers, _ = made.slices
+    if made.ground is None:
+        return {"electrode": slice(None, electrode)}
+    return {"positive electrode": slice(None, electrode), "negative electrode": slice(electrode + layers, None)}
 
-    **Arguments:** `solid`, `lyte`, the share of each voxel that conducts electrons and ions, and their links; `plate`,
-    `top`, conductances of the first slice to the collector and of the last to the separator, (1, ny, nz).
 
-    **Raises:** `ValueError` where no solid touches the collector or no electrolyte the separator.
+def domains(made: Conductors) -> Domains:
+    """The [`Domains`][] of a cell, with a sentence where there is nothing to compute; on the host.
+
+    **Raises:** `ValueError` where no solid touches a collector or no electrolyte the separator.
     """
-    solid, lyte = np.asarray(solid) > 0, np.asarray(lyte) > 0
-    first, last = np.zeros_like(solid), np.zeros_like(lyte)
-    first[:1], last[-1:] = np.asarray(plate) > 0, np.asarray(top) > 0
-    if not (first & solid).any():
-        raise ValueError(
-            "The electrode has no contact with the collector: no phase that conducts electrons reaches index 0 of "
-            "axis 0. Crop or turn the structure so that the collector is there."
-        )
-    if not (last & lyte).any():
+    solid, lyte = np.asarray(made.electrons) > 0, np.asarray(made.ions) > 0
+    contact, near = np.zeros_like(solid), np.zeros_like(lyte)
+    contact[:1] = np.asarray(made.plate) > 0
+    electrode, layers, other = made.slices
+    if made.ground is None:
+        near[-1:] = np.asarray(made.metal_area) > 0
+    else:
+        contact[-1:] = np.asarray(made.ground) > 0
+        near[electrode : electrode + layers] = True
+    for name, where in _electrodes(made).items():
+        if not (contact & solid)[where].any():
+            raise ValueError(
+                f"The {name} has no contact with the collector: no phase that conducts electrons reaches index 0 of "
+                "axis 0. Crop or turn the structure so that the collector is there."
+            )
+    if not (near & lyte).any():
         raise ValueError(
             "The pores are cut off from the separator: no phase that lets ions through reaches the last index of axis "
             "0. Crop or turn the structure so that the separator is there."
         )
-    with_electrons, with_ions = reached(solid, solid_links, first), reached(lyte, lyte_links, last)
+    with_electrons, with_ions = reached(solid, made.solid_links, contact), reached(lyte, made.lyte_links, near)
     return Domains(with_electrons, with_ions, solid & ~with_electrons, lyte & ~with_ions)

@@ -1,12 +1,13 @@
-"""What of an electrode a resolved discharge can never draw: found from the structure, before any solve."""
+"""What of its electrodes a resolved discharge can never draw: found from the structure, before any solve."""
 
 import dataclasses
 
 import numpy as np
 
 from .domains import reached
-from .half_cell import HalfCell
 from .resolved import ResolvedCell
+from .structure import Particles
+from .voxel_cell import VoxelCell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,40 +29,37 @@ class LostCapacity:
         return self.isolated + self.unwetted
 
 
-def lost_capacity(cell: HalfCell, system: ResolvedCell, ends) -> LostCapacity:
-    """The [`LostCapacity`][] of a half-cell, on the host.
+def lost_capacity(cell: VoxelCell, system: ResolvedCell, ends) -> LostCapacity:
+    """The [`LostCapacity`][] of a cell, both electrodes together, on the host.
 
     **Arguments:** `ends`, for each active phase the stoichiometry of a state of charge of zero.
     """
-    grid, phases = cell.phases.grid, cell.phases
-    nx, volume = grid.shape[0], float(np.prod(np.asarray(grid.spacing, float)))
-    names = [name for name in phases.names if cell.roles[name].material is not None]
-    total = isolated = unwetted = 0.0
-    for name, p, end in zip(names, system.structure.particles, ends, strict=True):
-        role = cell.roles[name]
-        room = float(role.material.maximum_concentration) * abs(float(end) - float(role.stoichiometry))
-        there = np.asarray(p.storage)[:nx]
-        all_of_it = np.asarray(phases.fractions[phases.index(name)], float) * volume
-        touched = _fed(p, nx)
-        total += room * all_of_it.sum()
-        isolated += room * (all_of_it.sum() - there.sum())
-        unwetted += room * there[~touched].sum()
-    pores = sum(
-        np.asarray(phases.fractions[phases.index(name)], float) * float(cell.roles[name].porosity)
-        for name in phases.names
-        if cell.roles[name].ions
-    )
-    dead = pores[np.asarray(cell.domains.dead)[:nx]].sum()
-    return LostCapacity(float(isolated / total), float(unwetted / total), float(dead / pores.sum()))
+    total = isolated = unwetted = dead = wet = 0.0
+    particles, ends = iter(system.structure.particles), iter(ends)
+    for part in cell.parts:
+        grid, own = part.phases.grid, slice(part.first, part.first + part.phases.grid.shape[0])
+        volume = float(np.prod(np.asarray(grid.spacing, float)))
+        for name, share in zip(part.phases.names, np.asarray(part.phases.fractions, float), strict=True):
+            role, all_of_it = part.roles[name], share.sum() * volume
+            if role.ions:
+                wet += all_of_it * float(role.porosity)
+                dead += volume * float(role.porosity) * share[np.asarray(cell.domains.dead)[own]].sum()
+            if role.material is not None:
+                p, end = next(particles), next(ends)
+                room = float(role.material.maximum_concentration) * abs(float(end) - float(role.stoichiometry))
+                there = np.asarray(p.storage)[own]
+                total += room * all_of_it
+                isolated += room * (all_of_it - there.sum())
+                unwetted += room * there[~_fed(p, own)].sum()
+    return LostCapacity(float(isolated / total), float(unwetted / total), float(dead / wet))
 
 
-def _fed(p, nx: int) -> np.ndarray:
+def _fed(p: Particles, own: slice) -> np.ndarray:
     """The voxels of an active phase that lithium reaches from where it reacts."""
-    filled = np.asarray(p.storage)[:nx] > 0
-    area = np.asarray(p.area)[:nx]
-    weights = [np.asarray(w)[:nx] for w in p.solid.weights]
+    filled, area = np.asarray(p.storage)[own] > 0, np.asarray(p.area)[own]
     # Lithium enters the voxel of the interface, or neighbours that lie deeper.
     start = (area > 0) & filled
-    for axis, weight in enumerate(weights):
+    for axis, weight in enumerate(p.solid.weights):
+        weight = np.asarray(weight)[own]
         start |= np.roll((area > 0) & (weight > 0), 1, axis) | np.roll((area > 0) & (weight < 0), -1, axis)
-    return reached(filled, tuple(np.asarray(g)[:nx] for g in p.links), start & filled)
+    return reached(filled, tuple(np.asarray(g)[own] for g in p.links), start & filled)

@@ -1,4 +1,4 @@
-"""The particle-resolved half-cell: unknowns and equations of one time step under a given current.
+"""The particle-resolved cell: unknowns and equations of one time step under a given current.
 
 Finite volumes on voxels. Salt and ionic current in the electrolyte (Latz and Zausch 2011, doi
 10.1016/j.jpowsour.2010.11.088, in Newman's form), electrons in solid, lithium in each active phase, and in each voxel
@@ -9,8 +9,9 @@ one reaction over the true area of the interface there:
     -div(sigma grad phi_s) = -a j,     v_s c_max dx/dt = -div(D_s c_max grad x) - a j / F
     phi_s - phi_e - U(x) = 2 RT/F asinh(j / 2 j0),   all at the interface (`interface`), j > 0 for oxidation.
 
-The lithium is at potential zero; the collector at the voltage V, and what leaves through it is the given current. Every
-balance is in amperes over a reference current, so that sums of residuals are shares of it.
+The lithium, or the collector of a second electrode, is at potential zero; the collector of the first at the voltage V,
+and what leaves through it is the given current. Every balance is in amperes over a reference current, so that sums of
+residuals are shares of it.
 """
 
 from collections.abc import Sequence
@@ -53,8 +54,9 @@ class Unknowns(eqx.Module):
     """What a step solves for.
 
     **Arguments:** `filled`, stoichiometry of each active phase; `salt`, mol/m3; `lyte`, potential, V; `solid`,
-    potential over that of the collector, V: beside the whole voltage its small steps would be rounded; `reaction`,
-    current density of each active phase, A/m2; `metal`, that of the lithium, (1, ny, nz); `voltage`, V.
+    potential over that of its own collector, V: beside the whole voltage its small steps would be rounded; `reaction`,
+    current density of each active phase, A/m2; `metal`, that of the lithium, zero where there is none, (1, ny, nz);
+    `voltage`, V.
     """
 
     filled: tuple[Array, ...]
@@ -67,17 +69,17 @@ class Unknowns(eqx.Module):
 
 
 class ResolvedCell(eqx.Module):
-    """A half-cell on voxels under a current.
+    """A cell on voxels under a current.
 
-    **Arguments:** `structure`; `active`, the [`Role`][] of each active phase; `electrolyte`; `lithium`, its kinetics;
-    `temperature`, K; `current`, A, positive on discharge; `unit`, A, a reference current without derivative;
-    `contact_resistance`, of the collector, ohm m2.
+    **Arguments:** `structure`; `active`, the [`Role`][] of each active phase; `electrolyte`; `lithium`, its kinetics,
+    `None` where a second electrode faces the first; `temperature`, K; `current`, A, positive on discharge; `unit`, A,
+    a reference current without derivative; `contact_resistance`, of the first collector, ohm m2.
     """
 
     structure: Structure
     active: tuple[Role, ...]
     electrolyte: Electrolyte
-    lithium: MetalKinetics
+    lithium: MetalKinetics | None
     temperature: Float[Array, ""]
     current: Float[Array, ""]
     unit: Float[Array, ""]
@@ -214,7 +216,8 @@ class ResolvedCell(eqx.Module):
         there = part.area > 0
         held = jnp.where(there, part.solid.read(u.filled[k], periodic), 0.5)
         salt = jnp.where(there, part.lyte.read(u.salt, periodic), self.electrolyte.initial_concentration)
-        return held, salt, part.lyte.read(u.lyte, periodic), u.voltage + part.solid.read(u.solid, periodic)
+        solid = part.solid.read(u.solid, periodic)
+        return held, salt, part.lyte.read(u.lyte, periodic), solid if part.grounded else u.voltage + solid
 
     def surface(self, k: int, seen: tuple[Array, ...], j: Array) -> tuple[Array, Array, Array]:
         """Stoichiometry, salt, and phi_s - phi_e, V, at the interface of active phase `k` that gives off j."""
@@ -241,13 +244,15 @@ class ResolvedCell(eqx.Module):
     def metal_kinetics(self, salt: Array, lyte: Array, j: Array) -> Array:
         """The same of the lithium, whose potential and open-circuit potential are zero, from the last slice."""
         s = self.structure
+        if self.lithium is None:
+            return j
         at, potential = self.beside(salt, lyte, j, s.metal_path)
         exchange = self.lithium(smooth_positive(at, SALT_FLOOR))
         lack = -potential - overpotential(j, exchange, self.thermal_voltage)
         return jnp.where(s.metal_area > 0, lack, j)
 
     def top(self, x: Array) -> Array:
-        """The slice that faces the lithium."""
+        """The last slice, which faces the lithium or lies on the second collector."""
         return slice_of(x, 0, self.structure.shape[0] - 1)
 
     # --- equations --------------------------------------------------------------------------------------------------
@@ -292,6 +297,8 @@ class ResolvedCell(eqx.Module):
         scale = self.electrolyte.initial_concentration
         through = self.plate * slice_of(u.solid, 0, 0)
         solid = self.electrons_leave(u.solid) + pad(through, 0, 0, s.shape[0] - 1) + sum(out_of_solid)
+        if s.ground is not None:
+            solid = solid + pad(s.ground * self.top(u.solid), 0, s.shape[0] - 1, 0)
         rows += [
             self._where(s.with_ions, salt, (u.salt - salted) / scale),
             self._where(s.with_ions, charge - into_lyte, u.lyte),

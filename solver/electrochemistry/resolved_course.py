@@ -1,4 +1,4 @@
-"""A discharge of a resolved half-cell that stops on the host every few steps: for progress, checkpoints and memory.
+"""A discharge of a resolved cell that stops on the host every few steps: for progress, checkpoints and memory.
 
 The steps are those of `resolved_run.discharge`, but for the depths of discharge that are landed on; no derivatives.
 """
@@ -15,9 +15,10 @@ from jaxtyping import Array
 from ..numerics.chunks import Progress, march_in_chunks, started
 from ..numerics.march import March
 from ..numerics.solution import Result
-from .half_cell import HalfCell, rest
 from .resolved import ResolvedCell
 from .resolved_run import Held, ResolvedMethod
+from .resolved_start import rest
+from .voxel_cell import VoxelCell
 
 
 class Course(eqx.Module):
@@ -47,12 +48,12 @@ class Course(eqx.Module):
 
 
 @eqx.filter_jit
-def _prepared(cell: HalfCell, current: Array):
+def _prepared(cell: VoxelCell, current: Array):
     system = cell.resolved(current)
-    return system, *rest(cell, system)
+    return system, *rest(system)
 
 
-def course(cell: HalfCell, current, capacity, depths=(), method: ResolvedMethod | None = None) -> Course:
+def course(cell: VoxelCell, current, capacity, depths=(), method: ResolvedMethod | None = None) -> Course:
     """The discharge of `cell` by `current`, A, from rest to its lower cut-off; outside `jit`.
 
     **Arguments:** `capacity`, C, that depths of discharge refer to; `depths`, rising, that a step is to end on.

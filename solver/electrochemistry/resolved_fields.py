@@ -1,7 +1,7 @@
-"""What a modeller looks at in a resolved half-cell: fields on the electrode, and their means by depth.
+"""What a modeller looks at in a resolved cell: fields on its voxels, and their means by depth.
 
-All fields have the shape of the electrode, (nx, ny, nz), without the layers of the separator; they are not a number
-where they mean nothing.
+All fields have the shape of the cell, (nx, ny, nz), with the layers of the separator and the second electrode, whose
+collector comes last (`Structure.slices`); they are not a number where they mean nothing.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from .resolved import ResolvedCell, Unknowns
 from .resolved_heat import heat
-from .resolved_power import kinetic_overpotential, metal_overpotential, over, power
+from .resolved_power import kinetic_overpotential, over, power
 from .roles import Role
 
 
@@ -36,9 +36,8 @@ class Fields(eqx.Module):
 
 
 class Profiles(eqx.Module):
-    """Means of the slices of the electrode, from the collector on, shape (nx,): `state_of_charge`, `salt`, mol/m3,
-    `lyte_potential` and `solid_potential`, V, each over what holds it; `reaction`, A/m3 of electrode; `heat`, W/m3;
-    `separator_salt`, mol/m3, of its layers, (layers,)."""
+    """Means of the slices, shape (nx,): `state_of_charge`, `salt`, mol/m3, `lyte_potential` and `solid_potential`, V,
+    each over what holds it; `reaction`, A/m3 of the slice; `heat`, W/m3."""
 
     state_of_charge: Float[Array, " nx"]
     salt: Float[Array, " nx"]
@@ -46,7 +45,6 @@ class Profiles(eqx.Module):
     solid_potential: Float[Array, " nx"]
     reaction: Float[Array, " nx"]
     heat: Float[Array, " nx"]
-    separator_salt: Float[Array, " layers"]
 
 
 def state_of_charge(role: Role, stoichiometry: Array, end: Array) -> Array:
@@ -68,11 +66,15 @@ def charge_and_volume(system: ResolvedCell, u: Unknowns, ends: Sequence[Array]) 
     return over(content, held), held
 
 
-def fields(system: ResolvedCell, u: Unknowns, electrode: int, ends: Sequence[Array], voxel_volume: Array) -> Fields:
+def solid_potential(system: ResolvedCell, u: Unknowns) -> Array:
+    """Over that of the lithium or the second collector, V."""
+    return u.solid + jnp.where(system.structure.first_electrode, u.voltage, 0.0)
+
+
+def fields(system: ResolvedCell, u: Unknowns, ends: Sequence[Array]) -> Fields:
     """The [`Fields`][] of a moment.
 
-    **Arguments:** `electrode`, slices of axis 0 that are no separator; `ends`, for each active phase the stoichiometry
-    of a state of charge of zero; `voxel_volume`, m3.
+    **Arguments:** `ends`, for each active phase the stoichiometry of a state of charge of zero.
     """
     s = system.structure
     charge, held = charge_and_volume(system, u, ends)
@@ -83,26 +85,24 @@ def fields(system: ResolvedCell, u: Unknowns, electrode: int, ends: Sequence[Arr
         area, current = area + p.area, current + p.area * j
         eta = eta + p.area * kinetic_overpotential(system, k, at, stoichiometry, j)
         against = against + p.area * jnp.where(p.area > 0, difference, 0.0)
-    made = heat(system, u).total / voxel_volume
-    touching, only = area > 0, slice(None, electrode)
-    shown = Fields(
+    touching = area > 0
+    return Fields(
         state_of_charge=_or_nothing(held > 0, charge),
         salt=_or_nothing(s.with_ions, u.salt),
         lyte_potential=_or_nothing(s.with_ions, u.lyte),
-        solid_potential=_or_nothing(s.with_electrons, u.solid + u.voltage),
+        solid_potential=_or_nothing(s.with_electrons, solid_potential(system, u)),
         reaction=_or_nothing(touching, over(current, area)),
         overpotential=_or_nothing(touching, over(eta, area)),
         against_lithium=_or_nothing(touching, over(against, area)),
-        heat=made,
+        heat=heat(system, u).total / s.voxel_volumes,
     )
-    return Fields(**{name: getattr(shown, name)[only] for name in Fields.__dataclass_fields__})
 
 
-def profiles(system: ResolvedCell, u: Unknowns, electrode: int, ends: Sequence[Array], voxel_volume: Array) -> Profiles:
+def profiles(system: ResolvedCell, u: Unknowns, ends: Sequence[Array]) -> Profiles:
     """The [`Profiles`][] of a moment; arguments as of [`fields`][]. A slice that holds nothing has no mean."""
     s = system.structure
     charge, held = charge_and_volume(system, u, ends)
-    slices = voxel_volume * float(s.shape[1] * s.shape[2])
+    slices = s.widths * s.section
 
     def summed(x):
         return jnp.sum(x, axis=(1, 2))
@@ -113,15 +113,13 @@ def profiles(system: ResolvedCell, u: Unknowns, electrode: int, ends: Sequence[A
 
     current = sum(p.area * j for p, j in zip(s.particles, u.reaction, strict=True))
     conducting = s.with_electrons.astype(u.solid.dtype)
-    salt = mean(u.salt, s.storage)
     return Profiles(
-        state_of_charge=mean(charge, held)[:electrode],
-        salt=salt[:electrode],
-        lyte_potential=mean(u.lyte, s.storage)[:electrode],
-        solid_potential=mean(u.solid + u.voltage, conducting)[:electrode],
-        reaction=summed(current)[:electrode] / slices,
-        heat=summed(heat(system, u).total)[:electrode] / slices,
-        separator_salt=salt[electrode:],
+        state_of_charge=mean(charge, held),
+        salt=mean(u.salt, s.storage),
+        lyte_potential=mean(u.lyte, s.storage),
+        solid_potential=mean(solid_potential(system, u), conducting),
+        reaction=summed(current) / slices,
+        heat=summed(heat(system, u).total) / slices,
     )
 
 
@@ -129,9 +127,9 @@ class Figures(eqx.Module):
     """Numbers of a moment.
 
     **Arguments:** `state_of_charge`, of the active material that takes part, `least_charge` and `most_charge`, over its
-    voxels; `least_salt` and `most_salt`, mol/m3; `overpotential`, mean over the reacting current, and that of the
-    lithium, `metal_overpotential`, V; `against_lithium`, the least of the map, V; `ohmic`, `reaction` and `reversible`
-    heat, W, of the electrode, the separator and the lithium together.
+    voxels; `least_salt` and `most_salt`, mol/m3; `overpotential`, mean over the reacting current of the electrode, and
+    `other_overpotential`, that of the lithium or the second electrode, V; `against_lithium`, the least of the map, V;
+    `ohmic`, `reaction` and `reversible` heat, W, of the whole cell.
     """
 
     state_of_charge: Array
@@ -140,30 +138,30 @@ class Figures(eqx.Module):
     least_salt: Array
     most_salt: Array
     overpotential: Array
-    metal_overpotential: Array
+    other_overpotential: Array
     against_lithium: Array
     ohmic: Array
     reaction: Array
     reversible: Array
 
 
-def figures(system: ResolvedCell, u: Unknowns, electrode: int, ends: Sequence[Array], voxel_volume: Array) -> Figures:
+def figures(system: ResolvedCell, u: Unknowns, ends: Sequence[Array]) -> Figures:
     """The [`Figures`][] of a moment; arguments as of [`fields`][]."""
     s = system.structure
     charge, held = charge_and_volume(system, u, ends)
     taken = power(system, u)
     made = heat(system, u, taken)
-    lowest = jnp.nanmin(fields(system, u, electrode, ends, voxel_volume).against_lithium)
+    lowest = jnp.nanmin(fields(system, u, ends).against_lithium)
     wet = s.storage > 0
-    metal = metal_overpotential(system, u)
+    kinetic = jnp.sum(taken.kinetic, axis=(1, 2))
     return Figures(
         state_of_charge=jnp.sum(charge * held) / jnp.sum(held),
         least_charge=jnp.min(jnp.where(held > 0, charge, jnp.inf)),
         most_charge=jnp.max(jnp.where(held > 0, charge, -jnp.inf)),
         least_salt=jnp.min(jnp.where(wet, u.salt, jnp.inf)),
         most_salt=jnp.max(jnp.where(wet, u.salt, -jnp.inf)),
-        overpotential=-jnp.sum(taken.kinetic) / system.current,
-        metal_overpotential=jnp.sum(s.metal_area * metal) / jnp.sum(s.metal_area),
+        overpotential=-jnp.sum(kinetic[: s.slices[0]]) / system.current,
+        other_overpotential=(jnp.sum(taken.metal) + jnp.sum(kinetic[s.slices[0] :])) / system.current,
         against_lithium=lowest,
         ohmic=jnp.sum(made.ohmic),
         reaction=jnp.sum(made.reaction),

@@ -1,4 +1,4 @@
-"""Where a resolved half-cell makes heat."""
+"""Where a resolved cell makes heat."""
 
 import equinox as eqx
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Where the voltage of a resolved half-cell goes, by cause and place, with the names of `solver.cell.losses`.
+"""Where the voltage of a resolved cell goes, by cause and place, with the names of `solver.cell.losses`.
 
 Local overpotentials are averaged by the current that they drive, so that each part times the current is the power that
 it takes (`resolved_power`). The voltage at rest is that at the mean stoichiometry of each active phase; from there to
@@ -19,7 +19,7 @@ from .resolved import ResolvedCell, Unknowns
 from .resolved_power import power
 from .structure import Particles
 
-PLACES = ("negative", "separator", "positive")  # the lithium is the negative
+PLACES = ("negative", "separator", "positive")  # lithium is the negative, as is a second electrode
 CAUSES = ("ohmic_solid", "ohmic_electrolyte", "concentration", "kinetic", "solid_diffusion", "uneven_use")
 
 
@@ -42,32 +42,32 @@ class ResolvedLosses(eqx.Module):
         return jnp.sum(self.parts, axis=(-2, -1)) + self.contact
 
 
-def losses(
-    system: ResolvedCell, u: Unknowns, electrode: int, owners: Sequence[Int[Array, "nx ny nz"]]
-) -> ResolvedLosses:
+def losses(system: ResolvedCell, u: Unknowns, owners: Sequence[Int[Array, "nx ny nz"]]) -> ResolvedLosses:
     """The losses at the end of a step under a current.
 
-    **Arguments:** `electrode`, slices of axis 0 that are no separator; `owners`, for each active phase the number of
-    the particle that each voxel belongs to, from 0, shape (nx, ny, nz) with the layers of the separator.
+    **Arguments:** `owners`, for each active phase the number of the particle that each voxel belongs to, from 0, shape
+    (nx, ny, nz) with the layers of the separator.
     """
-    taken = power(system, u)
-    open_circuit, diffusion, uneven = _particles(system, u, owners)
+    taken, slices = power(system, u), system.structure.slices
+    positive, negative = (_particles(system, u, owners, grounded=side) for side in (False, True))
+    by_voxel = taken.ohmic_solid, taken.ohmic_electrolyte, taken.concentration
+    rows = [_by_place(x, slices) for x in by_voxel]
+    rows.append(_by_place(taken.kinetic, slices) + jnp.zeros(3).at[0].set(jnp.sum(taken.metal)))
     nil = jnp.zeros(())
-    rows = [
-        (nil, *_by_place(taken.ohmic_solid, electrode)),
-        (nil, *_by_place(taken.ohmic_electrolyte, electrode)),
-        (nil, *_by_place(taken.concentration, electrode)),
-        (jnp.sum(taken.metal), nil, jnp.sum(taken.kinetic)),
-        (nil, nil, diffusion * system.current),
-        (nil, nil, uneven * system.current),
-    ]
-    parts = jnp.stack([jnp.stack(row) for row in rows]) / system.current
-    return ResolvedLosses(open_circuit, u.voltage, parts, jnp.sum(taken.contact) / system.current)
+    rows += [jnp.stack([negative[k], nil, positive[k]]) * system.current for k in (1, 2)]
+    return ResolvedLosses(
+        positive[0] + negative[0],
+        u.voltage,
+        jnp.stack(rows) / system.current,
+        jnp.sum(taken.contact) / system.current,
+    )
 
 
-def _by_place(x: Array, electrode: int) -> tuple[Array, Array]:
-    """The sums over the separator and over the electrode."""
-    return jnp.sum(x[electrode:]), jnp.sum(x[:electrode])
+def _by_place(x: Array, slices: tuple[int, int, int]) -> Float[Array, "3"]:
+    """The sums over negative, separator and positive."""
+    positive, separator, _ = slices
+    ends = x[:positive], x[positive : positive + separator], x[positive + separator :]
+    return jnp.stack([jnp.sum(part) for part in ends[::-1]])
 
 
 def particle_means(particles: Particles, filled: Array, owner: Array) -> Array:
@@ -85,10 +85,13 @@ def particle_means(particles: Particles, filled: Array, owner: Array) -> Array:
     return jnp.reshape(mean[label], filled.shape)
 
 
-def _particles(system: ResolvedCell, u: Unknowns, owners) -> tuple[Array, Array, Array]:
-    """The voltage at rest, V, what is lost from the means of the particles to their surfaces, and by uneven use."""
+def _particles(system: ResolvedCell, u: Unknowns, owners, *, grounded: bool) -> tuple[Array, Array, Array]:
+    """What one electrode adds to the voltage at rest, V, what is lost from the means of its particles to their
+    surfaces, and by uneven use."""
     overall, at_means, at_surfaces = jnp.zeros(()), jnp.zeros(()), jnp.zeros(())
     for k, (p, j, owner) in enumerate(zip(system.structure.particles, u.reaction, owners, strict=True)):
+        if p.grounded != grounded:
+            continue
         material, weight = system.active[k].material, -p.area * j / system.current
 
         def averaged(x, material=material, weight=weight, there=p.area > 0):

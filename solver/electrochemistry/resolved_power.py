@@ -23,8 +23,8 @@ class Power(eqx.Module):
     """Power in each voxel, W, (nx, ny, nz) with the layers of the separator after the electrode.
 
     **Arguments:** `ohmic_solid`, `ohmic_electrolyte`; `concentration`, diffusion potential of the salt, negative where
-    the salt drives the current; `kinetic`, charge transfer of the particles; `metal`, that of the lithium, and
-    `contact`, between the first slice and the terminal, (1, ny, nz).
+    the salt drives the current; `kinetic`, charge transfer of the particles; `metal`, that of the lithium, zero where
+    there is none, and `contact`, between the first slice and the terminal, (1, ny, nz).
     """
 
     ohmic_solid: Float[Array, "nx ny nz"]
@@ -55,7 +55,9 @@ def kinetic_overpotential(system: ResolvedCell, k: int, salt: Array, stoichiomet
 
 
 def metal_overpotential(system: ResolvedCell, u: Unknowns) -> Array:
-    """eta of the lithium, V, (1, ny, nz)."""
+    """eta of the lithium, V, (1, ny, nz); zero where there is none."""
+    if system.lithium is None:
+        return jnp.zeros_like(u.metal)
     at, _ = system.beside(system.top(u.salt), system.top(u.lyte), u.metal, system.structure.metal_path)
     exchange = system.lithium(smooth_positive(at, SALT_FLOOR))
     there = system.structure.metal_area > 0
@@ -114,6 +116,8 @@ def _solid(system: ResolvedCell, u: Unknowns) -> tuple[Array, Array]:
     through = system.plate * slice_of(u.solid, 0, 0)
     facet = s.section / s.plate.size
     out = out + pad(over(through**2, s.plate), 0, 0, s.shape[0] - 1)
+    if s.ground is not None:
+        out = out + pad(s.ground * system.top(u.solid) ** 2, 0, s.shape[0] - 1, 0)
     return out, through**2 * system.contact_resistance / facet
 
 

@@ -29,9 +29,9 @@ class Preconditioner(eqx.Module):
     """An approximate inverse of [`Eliminated.apply`][solver.electrochemistry.resolved_slopes.Eliminated], linear.
 
     **Arguments:** `slopes`, in single precision; `lyte`, `solid`, `salt`, `filled`, V-cycles; `floating`, how the
-    solid moves where the voltage rises by one, and `held`, the sum of what holds it back; of each active phase
-    `conductance`, a / R in shares of the current per V, and `eased`, less for what the reaction does to its own voxel;
-    `metal`, a / R of the lithium.
+    solid moves where the voltage rises by one, and `held`, the sum of what holds it back; `raised`, the solid that is
+    at the voltage; of each active phase `conductance`, a / R in shares of the current per V, and `eased`, less for what
+    the reaction does to its own voxel; `metal`, a / R of the lithium.
     """
 
     slopes: Slopes
@@ -41,6 +41,7 @@ class Preconditioner(eqx.Module):
     filled: tuple[VCycle, ...]
     floating: Array
     held: Array
+    raised: Array
     conductance: tuple[Array, ...]
     eased: tuple[Array, ...]
     metal: Array
@@ -67,7 +68,8 @@ class Preconditioner(eqx.Module):
             filled.append(jnp.where(holds[k], x, idle[k]))
             into = into + p.lyte.lay(current, made.periodic)
         on_salt = jnp.where(wet, _symmetric(self.salt, salt + made.share * into), idle_salt * made.initial)
-        over = jnp.where(conducting, on_solid - both, idle_solid)  # over the collector, as the unknown is
+        # Over its collector, as the unknown is.
+        over = jnp.where(conducting, on_solid - jnp.where(self.raised, both, 0.0), idle_solid)
         fields = (*filled, on_salt, jnp.where(wet, on_lyte, idle_lyte), over)
         return flat([*fields, both]).astype(rest.dtype)
 
@@ -129,18 +131,19 @@ def precondition(cell: ResolvedCell, w: Array, made: Slopes, degree: int) -> Pre
         cycles.append(cycle(links, taken, degree=1))
 
     diffusion, charge = cell.links_now(u.salt)
-    metal = jnp.where(s.metal_area > 0, _over(made.metal_area, -made.metal[1]), 0.0)
+    metal = made.metal_area if made.metal is None else _over(made.metal_area, -made.metal[1])
     onto_lyte, onto_solid = pad(metal, 0, s.shape[0] - 1, 0), jnp.zeros(s.shape, SINGLE)
     for p, g in zip(s.particles, eased, strict=True):
         onto_lyte = onto_lyte + p.lyte.lay(g, s.periodic)
         onto_solid = onto_solid + p.solid.lay(g, s.periodic)
-    electrons = network(tuple(g / unit for g in s.solid_links), s.periodic, onto_solid, cell.plate / unit)
+    electrons = network(tuple(g / unit for g in s.solid_links), s.periodic, onto_solid, made.plate, made.ground)
     if s.joined is None:
         solid = multigrid.build(electrons, degree=degree)
     else:
         solid = aggregate.build(electrons, s.joined, degree)
     # A^-1 of the links to the plate is one less A^-1 of what holds the solid back.
-    floating = jnp.where(s.with_electrons, 1.0 - solid(onto_solid), 0.0)
+    raised = s.with_electrons & s.first_electrode
+    floating = jnp.where(raised, 1.0 - solid(onto_solid), 0.0)
     return Preconditioner(
         slopes=made,
         lyte=cycle([g / unit for g in charge], onto_lyte),
@@ -149,6 +152,7 @@ def precondition(cell: ResolvedCell, w: Array, made: Slopes, degree: int) -> Pre
         filled=tuple(cycles),
         floating=floating,
         held=jnp.sum(onto_solid * floating),
+        raised=raised,
         conductance=tuple(conductance),
         eased=tuple(eased),
         metal=metal,

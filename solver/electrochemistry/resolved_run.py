@@ -1,4 +1,4 @@
-"""A constant-current discharge of a resolved half-cell, to a cut-off voltage."""
+"""A constant-current discharge of a resolved cell, to a cut-off voltage."""
 
 from typing import ClassVar
 
@@ -12,10 +12,11 @@ from microstructure.units import faraday
 
 from ..numerics.march import March, System, march
 from ..numerics.solution import Solution
-from .half_cell import HalfCell, rest
 from .resolved import ResolvedCell, Unknowns
 from .resolved_adjoint import transposed_solve
 from .resolved_solve import NewtonMethod, newton_krylov
+from .resolved_start import rest
+from .voxel_cell import VoxelCell
 
 _LANDED = 2e-11  # of the gap, where a march has landed on its event
 
@@ -82,8 +83,9 @@ class ResolvedDischarge(eqx.Module):
 
     **Arguments:** `time`, s, and `voltage`, V, at the steps, shape (n,), entries after the end repeating the last one;
     `current`, A, of the block; `capacity`, C, and `energy`, J, drawn; `end_time`, s; `reached`, whether it ended at the
-    cut-off; `final`, the fields at the end; `filling`, change of the lithium in all active phases, and `salt`, that of
-    the salt, both in C, what the balance of lithium is held against.
+    cut-off; `final`, the fields at the end; `filling`, the lithium that the active phases of the electrode have taken
+    in, `emptying`, what those of a second electrode have given off, and `salt`, the change of the salt, all in C: what
+    the balance of lithium is held against.
     """
 
     time: Float[Array, " n"]
@@ -95,10 +97,11 @@ class ResolvedDischarge(eqx.Module):
     reached: Array
     final: Unknowns
     filling: Array
+    emptying: Array
     salt: Array
 
 
-def discharge(cell: HalfCell, current, method: ResolvedMethod | None = None, *, duration=None) -> Solution:
+def discharge(cell: VoxelCell, current, method: ResolvedMethod | None = None, *, duration=None) -> Solution:
     """Draws `current`, A, from rest until the voltage falls to the lower cut-off, landed on, or for `duration`, s.
 
     Differentiable in reverse mode in every number of `cell`, its structure included, and in the current.
@@ -107,7 +110,7 @@ def discharge(cell: HalfCell, current, method: ResolvedMethod | None = None, *, 
     """
     method = ResolvedMethod() if method is None else method
     system = cell.resolved(current)
-    start, guess = rest(cell, system)
+    start, guess = rest(system)
     longest = 1.2 * lax.stop_gradient(cell.theoretical_capacity() / jnp.abs(system.current))
     horizon = longest if duration is None else jnp.asarray(duration, start.dtype)
     held = Held(system, cell.lower_cutoff, method.newton)
@@ -116,14 +119,20 @@ def discharge(cell: HalfCell, current, method: ResolvedMethod | None = None, *, 
     end, final = record.time[-1], system.cut(record.unknowns)
     before, salted = system.contents(start)
     after, salt = system.contents(record.state)
-    filling = sum(
-        faraday * role.material.maximum_concentration * jnp.sum(p.storage * (x - y))
-        for p, role, x, y in zip(system.structure.particles, system.active, after, before, strict=True)
-    )
+    filling, emptying = _taken(system, before, after)
     steps, means = record.time[1:] - record.time[:-1], 0.5 * (record.observed[1:] + record.observed[:-1])
     value = ResolvedDischarge(
         time=record.time, voltage=record.observed, current=system.current, capacity=system.current * end,
         energy=system.current * jnp.sum(steps * means), end_time=end, reached=record.reached, final=final,
-        filling=filling, salt=faraday * jnp.sum(system.structure.storage * (salt - salted)),
+        filling=filling, emptying=emptying, salt=faraday * jnp.sum(system.structure.storage * (salt - salted)),
     )  # fmt: skip
     return Solution(value, solution.result, solution.stats)
+
+
+def _taken(system: ResolvedCell, before, after) -> tuple[Array, Array]:
+    """The lithium that the first electrode has taken in and the second given off, C."""
+    taken = [jnp.zeros(()), jnp.zeros(())]
+    for p, role, x, y in zip(system.structure.particles, system.active, after, before, strict=True):
+        change = faraday * role.material.maximum_concentration * jnp.sum(p.storage * (x - y))
+        taken[p.grounded] += -change if p.grounded else change
+    return taken[0], taken[1]

@@ -42,9 +42,9 @@ class Slopes(eqx.Module):
     **Arguments:** what leaves each voxel, in shares of the reference current: `salt`; `charge` in the electrolyte by
     its salt and by its potential; `solid`, of electrons; `filled`, of lithium in each active phase; `stored`, `held`,
     what contents count for; `area`, in shares; `seen`, slopes of the kinetics in stoichiometry and salt, `by_reaction`,
-    in the reaction; `metal`, slopes in salt and reaction; `metal_area`, `plate`, in shares; `share`, of the current
-    that comes as salt; `going`, the weight of rates; `particles`; `masks`, which voxels hold salt, electrons and each
-    active phase; `initial`, mol/m3.
+    in the reaction; `metal`, slopes in salt and reaction, `None` where there is no lithium; `metal_area`, `plate` and
+    `ground`, in shares; `share`, of the current that comes as salt; `going`, the weight of rates; `particles`; `masks`,
+    which voxels hold salt, electrons and each active phase; `initial`, mol/m3.
     """
 
     salt: Fluxes
@@ -56,9 +56,10 @@ class Slopes(eqx.Module):
     area: tuple[Array, ...]
     seen: tuple[tuple[Array, Array], ...]
     by_reaction: tuple[Array, ...]
-    metal: tuple[Array, Array]
+    metal: tuple[Array, Array] | None
     metal_area: Array
     plate: Array
+    ground: Array | None
     share: Array
     going: Array
     particles: tuple[Particles, ...]
@@ -73,8 +74,12 @@ class Slopes(eqx.Module):
             by_filled, by_salt = self.seen[k]
             solid, filled = (written_linear(p.solid.read(x, self.periodic)) for x in (u.solid, u.filled[k]))
             lyte, salt = (written_linear(p.lyte.read(x, self.periodic)) for x in (u.lyte, u.salt))
-            across, by_rest = solid - lyte + u.voltage, by_filled * filled + by_salt * salt
+            across, by_rest = solid - lyte, by_filled * filled + by_salt * salt
+            if not p.grounded:
+                across = across + u.voltage
             out.append(jnp.where(self.area[k] > 0, across + by_rest, 0.0) + self.by_reaction[k] * u.reaction[k])
+        if self.metal is None:
+            return [*out, u.metal]
         n = u.salt.shape[0]
         top_salt, top_lyte = u.salt[n - 1 :], u.lyte[n - 1 :]
         by_salt, by_metal = self.metal
@@ -99,6 +104,8 @@ class Slopes(eqx.Module):
         rows.append(jnp.where(wet, by_salt(u.salt) + by_potential(u.lyte) - into, u.lyte))
         through = self.plate * u.solid[:1]
         electrons = self.solid(u.solid) + pad(through, 0, 0, n - 1)
+        if self.ground is not None:
+            electrons = electrons + pad(self.ground * u.solid[n - 1 :], 0, n - 1, 0)
         rows.append(jnp.where(conducting, electrons + out, u.solid))
         return [*rows, -jnp.sum(through)]
 
@@ -133,9 +140,6 @@ def slopes(cell: ResolvedCell, w: Array, gamma: Array) -> Slopes:
         there = p.area > 0
         seen.append(tuple(jnp.where(there, x, 0.0) for x in each[:2]))
         by_reaction.append(each[2])
-    at, lyte = (cell.top(u.salt), u.metal), cell.top(u.lyte)
-    one, nil = jnp.ones_like(u.metal), jnp.zeros_like(u.metal)
-    metal = tuple(jax.jvp(lambda c, j: cell.metal_kinetics(c, lyte, j), at, t)[1] for t in ((one, nil), (nil, one)))
     return Slopes(
         salt=salt,
         charge=(charge, potential),
@@ -146,9 +150,10 @@ def slopes(cell: ResolvedCell, w: Array, gamma: Array) -> Slopes:
         area=tuple(p.area / unit for p in s.particles),
         seen=tuple(seen),
         by_reaction=tuple(by_reaction),
-        metal=metal,
+        metal=_metal(cell, u),
         metal_area=s.metal_area / unit,
         plate=cell.plate / unit,
+        ground=None if s.ground is None else s.ground / unit,
         share=(1.0 - cell.electrolyte.transference_number) * going,
         going=going,
         particles=s.particles,
@@ -156,6 +161,15 @@ def slopes(cell: ResolvedCell, w: Array, gamma: Array) -> Slopes:
         initial=cell.electrolyte.initial_concentration,
         periodic=s.periodic,
     )
+
+
+def _metal(cell: ResolvedCell, u: Unknowns) -> tuple[Array, Array] | None:
+    """Slopes of the kinetics of the lithium in salt and reaction."""
+    if cell.lithium is None:
+        return None
+    at, lyte = (cell.top(u.salt), u.metal), cell.top(u.lyte)
+    one, nil = jnp.ones_like(u.metal), jnp.zeros_like(u.metal)
+    return tuple(jax.jvp(lambda c, j: cell.metal_kinetics(c, lyte, j), at, t)[1] for t in ((one, nil), (nil, one)))
 
 
 def _lyte(cell: ResolvedCell, u: Unknowns, going: Array) -> tuple[Fluxes, Fluxes, Fluxes]:
@@ -231,5 +245,6 @@ class Eliminated(eqx.Module):
 def eliminated(cell: ResolvedCell, w: Array, gamma: Array) -> Eliminated:
     """The derivative of the equations at w, with the reactions eliminated, in the precision of what is given."""
     made = slopes(cell, w, gamma)
-    by_reaction = flat([*made.by_reaction, made.metal[1]])
+    by_metal = jnp.ones_like(made.metal_area) if made.metal is None else made.metal[1]
+    by_reaction = flat([*made.by_reaction, by_metal])
     return Eliminated(cell, made, by_reaction, w.shape[0] - by_reaction.shape[0] - 1)

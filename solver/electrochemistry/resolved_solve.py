@@ -103,22 +103,43 @@ def balanced(cell: ResolvedCell, w: Array, past: Array, gamma: Array) -> Array:
     the equations: their sums over the block are linear in it."""
     s, u, (pace, going) = cell.structure, cell.cut(w), pacing(gamma)
     held, salted = cell.contents(past)
-    current, plate = cell.current, cell.plate
-    solid = u.solid + jnp.where(s.with_electrons, (current - jnp.sum(plate * u.solid[:1])) / jnp.sum(plate), 0.0)
-    metal = u.metal + jnp.where(
-        s.metal_area > 0, (current - jnp.sum(s.metal_area * u.metal)) / jnp.sum(s.metal_area), 0.0
-    )
-    areas = [p.area for p in s.particles]
-    drawn = sum(jnp.sum(a * j) for a, j in zip(areas, u.reaction, strict=True))
-    lack = -(current + drawn) / sum(jnp.sum(a) for a in areas)
-    reaction = tuple(j + jnp.where(a > 0, lack, 0.0) for a, j in zip(areas, u.reaction, strict=True))
+    reaction = _carrying(cell, u.reaction, grounded=False)
+    metal = u.metal
+    if s.ground is not None:
+        reaction = _carrying(cell, reaction, grounded=True)
+    elif cell.lithium is not None:
+        metal = metal + jnp.where(
+            s.metal_area > 0, (cell.current - jnp.sum(s.metal_area * metal)) / jnp.sum(s.metal_area), 0.0
+        )
     filled = []
     for p, role, x, old, j in zip(s.particles, cell.active, u.filled, held, reaction, strict=True):
         capacity = faraday * role.material.maximum_concentration * p.storage
         off = jnp.sum(capacity * (x - old)) + going * pace * jnp.sum(p.area * j)
         filled.append(x - jnp.where(p.storage > 0, off / jnp.sum(capacity), 0.0))
     salt = u.salt - jnp.where(s.with_ions, jnp.sum(s.storage * (u.salt - salted)) / jnp.sum(s.storage), 0.0)
-    return cell.join(Unknowns(tuple(filled), salt, u.lyte, solid, reaction, metal, u.voltage))
+    return cell.join(Unknowns(tuple(filled), salt, u.lyte, _draining(cell, u.solid), reaction, metal, u.voltage))
+
+
+def _carrying(cell: ResolvedCell, reaction: tuple[Array, ...], *, grounded: bool) -> tuple[Array, ...]:
+    """The reactions, those of one electrode shifted so that together they carry the current."""
+    of_it = [p.grounded == grounded for p in cell.structure.particles]
+    areas = [p.area for p in cell.structure.particles]
+    drawn = sum(jnp.sum(a * j) for a, j, mine in zip(areas, reaction, of_it, strict=True) if mine)
+    wanted = cell.current if grounded else -cell.current
+    lack = (wanted - drawn) / sum(jnp.sum(a) for a, mine in zip(areas, of_it, strict=True) if mine)
+    return tuple(
+        j + jnp.where(a > 0, lack, 0.0) if mine else j for a, j, mine in zip(areas, reaction, of_it, strict=True)
+    )
+
+
+def _draining(cell: ResolvedCell, solid: Array) -> Array:
+    """The potential of the solid, shifted so that the current leaves through the collectors."""
+    s, plate = cell.structure, cell.plate
+    shift = (cell.current - jnp.sum(plate * solid[:1])) / jnp.sum(plate)
+    if s.ground is not None:
+        back = (-cell.current - jnp.sum(s.ground * cell.top(solid))) / jnp.sum(s.ground)
+        shift = jnp.where(s.first_electrode, shift, back)
+    return solid + jnp.where(s.with_electrons, shift, 0.0)
 
 
 def limited(cell: ResolvedCell, w: Array, change: Array) -> Array:

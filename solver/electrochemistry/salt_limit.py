@@ -1,7 +1,7 @@
 """The current that the salt of a structure can carry, before any discharge: steady transport with an even reaction.
 
-At rest in time the lithium gives salt off and the particles take it in, and the cations' share of the current that the
-field does not carry comes by diffusion:
+At rest in time the lithium, or evenly a second electrode, gives salt off and the particles take it in, and the cations'
+share of the current that the field does not carry comes by diffusion:
 
     div(b D grad c) = (1 - t+) a j / F,   theta(c) = integral of D dc,
 
@@ -20,17 +20,19 @@ from ..numerics.flux import apply, pad
 from ..numerics.linear import conjugate_gradients
 from ..numerics.multigrid import build
 from ..numerics.solution import raise_unless_successful
-from .half_cell import HalfCell
 from .resolved import ResolvedCell
 from .resolved_power import over
 from .stencil import network
+from .voxel_cell import VoxelCell
 
 FITTED = 3.0  # times the initial concentration, above which the diffusivity is held: fits of it end about there
+_LOOSE = 1e-6  # of a middling link, by which a level that nothing else holds is held
 _HIGHEST = 60.0  # times the initial concentration, end of the table of theta
 
 
-def salt_limit(cell: HalfCell, system: ResolvedCell, share: float = 1.0) -> float:
-    """The current, A, that the salt can carry to the `share` of the reacting area nearest to the separator, evenly.
+def salt_limit(cell: VoxelCell, system: ResolvedCell, share: float = 1.0) -> float:
+    """The current, A, that the salt can carry to the `share` of the reacting area of the (positive) electrode nearest
+    to the separator, evenly.
 
     A discharge above that of the whole area runs out of salt deep in the electrode, and one above that of a tenth
     reaches hardly any of it. On the host, without derivatives.
@@ -46,7 +48,7 @@ def salt_limit(cell: HalfCell, system: ResolvedCell, share: float = 1.0) -> floa
 
 def _nearest(system: ResolvedCell, share: float) -> np.ndarray:
     """The weight of each slice that leaves the `share` of the reacting area nearest to the separator."""
-    area = sum(np.asarray(jnp.sum(p.area, axis=(1, 2))) for p in system.structure.particles)
+    area = sum(np.asarray(jnp.sum(p.area, axis=(1, 2))) for p in system.structure.particles if not p.grounded)
     beyond = np.cumsum(area[::-1])[::-1] - area  # nearer to the separator than the slice
     wanted = share * area.sum() - beyond
     return np.clip(wanted / np.where(area > 0, area, 1.0), 0.0, 1.0)
@@ -54,19 +56,25 @@ def _nearest(system: ResolvedCell, share: float) -> np.ndarray:
 
 @eqx.filter_jit
 def _drops(system: ResolvedCell, weight: Array):
-    """By how much theta falls from the lithium to each voxel for a unit of flux, 1/m."""
+    """By how much theta falls to each voxel for a unit of flux, 1/m, from the lithium, or but for a constant."""
     s = system.structure
-    sink = jnp.zeros(s.shape)
+    sink, source = jnp.zeros(s.shape), jnp.zeros(s.shape)
     for p in s.particles:
-        sink = sink + p.lyte.lay(p.area * weight[:, None, None], s.periodic)
-    to_metal = pad(over(s.metal_area, s.metal_path), 0, s.shape[0] - 1, 0)
-    faces = network(s.lyte_links, s.periodic, to_metal)
-    return conjugate_gradients(
-        lambda x: apply(faces, x), sink / jnp.sum(sink), preconditioner=build(faces), rtol=1e-6, max_steps=300
-    )
+        if p.grounded:
+            source = source + p.lyte.lay(p.area, s.periodic)
+        else:
+            sink = sink + p.lyte.lay(p.area * weight[:, None, None], s.periodic)
+    given = sink / jnp.sum(sink)
+    if s.ground is None:
+        held = pad(over(s.metal_area, s.metal_path), 0, s.shape[0] - 1, 0)
+    else:
+        given = given - source / jnp.sum(source)
+        held = _LOOSE * jnp.mean(s.lyte_links[0]) * s.storage / jnp.mean(s.storage)
+    faces = network(s.lyte_links, s.periodic, held)
+    return conjugate_gradients(lambda x: apply(faces, x), given, preconditioner=build(faces), rtol=1e-6, max_steps=300)
 
 
-def _limit(cell: HalfCell, drop: np.ndarray, storage: np.ndarray) -> float:
+def _limit(cell: VoxelCell, drop: np.ndarray, storage: np.ndarray) -> float:
     """The current whose least concentration is zero, by bisection."""
     lyte = cell.electrolyte
     initial, share = float(lyte.initial_concentration), (1.0 - float(lyte.transference_number)) / faraday

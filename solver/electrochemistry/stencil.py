@@ -35,16 +35,18 @@ def leaving(flux: Array, axis: int, periodic: bool) -> Array:
     return flux - preceding(flux, axis, periodic)
 
 
-def network(links: tuple[Array, Array, Array], periodic: bool, shunt: Array | None = None, plate=None) -> Faces:
-    """The seven-point network of `links`, with `shunt` to the ground and `plate`, (1, ny, nz), links to a grounded
-    plate below the first slice."""
+def network(
+    links: tuple[Array, Array, Array], periodic: bool, shunt: Array | None = None, plate=None, far=None
+) -> Faces:
+    """The seven-point network of `links`, with `shunt` to the ground, and `plate` and `far`, (1, ny, nz), links to
+    grounded plates below the first slice and beyond the last one."""
     interior, ends = [], []
     for axis, link in enumerate(links):
         n = link.shape[axis]
         interior.append(lax.slice_in_dim(link, 0, n - 1, axis=axis))
         ends.append(Wrap(slice_of(link, axis, n - 1)) if wraps(periodic)[axis] else None)
     if plate is not None:
-        ends[0] = Plates(plate, jnp.zeros_like(plate))
+        ends[0] = Plates(plate, jnp.zeros_like(plate) if far is None else far)
     return Faces(*interior, tuple(ends), shunt)
 
 

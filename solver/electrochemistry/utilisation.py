@@ -4,9 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from .half_cell import HalfCell
 from .resolved import ResolvedCell, Unknowns
-from .structure import Particles
 
 BINS = 10  # of depth and of size in a distribution
 
@@ -16,8 +14,8 @@ class ParticleTable:
     """Particles of one active phase, as far as they take part; arrays of shape (n,).
 
     **Arguments:** `volume`, m3; `diameter`, m, of a sphere of that volume; `depth`, m, of the centre, from the
-    collector; `area`, m2, that reacts; `state_of_charge`, mean of its voxels; `spread`, standard deviation of it over
-    its voxels; `reaction`, A/m2, mean over its area.
+    collector; `area`, m2, that reacts, each voxel's counted to its owner; `state_of_charge`, mean of its voxels;
+    `spread`, standard deviation of it over its voxels; `reaction`, A/m2, mean over its area.
     """
 
     volume: np.ndarray
@@ -34,29 +32,33 @@ class ParticleTable:
         return 1.0 - self.state_of_charge
 
 
-def particle_table(cell: HalfCell, system: ResolvedCell, u: Unknowns, k: int, owner: np.ndarray, end) -> ParticleTable:
+def particle_table(system: ResolvedCell, u: Unknowns, k: int, owner: np.ndarray, end) -> ParticleTable:
     """The [`ParticleTable`][] of active phase `k`.
 
-    **Arguments:** `owner`, for each voxel of the electrode the number of the particle that it belongs to, from 0;
-    `end`, the stoichiometry of a state of charge of zero.
+    **Arguments:** `owner`, for each voxel of its electrode the number of the particle that it belongs to, from 0, in
+    the order of the cell; `end`, the stoichiometry of a state of charge of zero.
     """
-    p, role = system.structure.particles[k], system.active[k]
-    nx = cell.phases.grid.shape[0]
+    p, role, s = system.structure.particles[k], system.active[k], system.structure
+    own = slice(s.shape[0] - s.slices[2], None) if p.grounded else slice(None, s.slices[0])
     label, count = np.ravel(owner), int(owner.max()) + 1
 
     def summed(weight):
         return np.bincount(label, np.ravel(weight), count)
 
-    volumes = np.asarray(p.storage)[:nx]
+    volumes = np.asarray(p.storage)[own]
     start = float(role.stoichiometry)
-    charge = (float(end) - np.asarray(u.filled[k])[:nx]) / (float(end) - start)
-    depths = np.broadcast_to(((np.arange(nx) + 0.5) * float(cell.phases.grid.spacing[0]))[:, None, None], volumes.shape)
+    charge = (float(end) - np.asarray(u.filled[k])[own]) / (float(end) - start)
+    widths = np.asarray(s.widths)[own]
+    places = np.cumsum(widths) - 0.5 * widths
+    places = widths.sum() - places if p.grounded else places
+    depths = np.broadcast_to(places[:, None, None], volumes.shape)
     volume = summed(volumes)
     there = volume > 0
     safe = np.where(there, volume, 1.0)
     mean = summed(volumes * charge) / safe
     variance = np.maximum(summed(volumes * (charge - mean[owner]) ** 2) / safe, 0.0)
-    area, current = _interface(p, np.asarray(u.reaction[k])[:nx], nx, summed)
+    areas = np.asarray(p.area)[own]
+    area, current = summed(areas), summed(areas * np.asarray(u.reaction[k])[own])
     return ParticleTable(
         volume=volume[there],
         diameter=(6.0 * volume[there] / np.pi) ** (1 / 3),
@@ -66,12 +68,6 @@ def particle_table(cell: HalfCell, system: ResolvedCell, u: Unknowns, k: int, ow
         spread=np.sqrt(variance)[there],
         reaction=np.where(area > 0, current / np.where(area > 0, area, 1.0), 0.0)[there],
     )
-
-
-def _interface(p: Particles, reaction: np.ndarray, nx: int, summed):
-    """Reacting area, m2, and current, A, of each particle; what reacts in a voxel counts to its owner."""
-    areas = np.asarray(p.area)[:nx]
-    return summed(areas), summed(areas * reaction)
 
 
 def distribution(values: np.ndarray, weights: np.ndarray, along: np.ndarray, bins: int = BINS) -> dict[str, np.ndarray]:

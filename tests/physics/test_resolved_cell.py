@@ -11,10 +11,10 @@ from scipy import ndimage
 
 from benchmarks import gradient_cell, half_cells
 from benchmarks.planar_stacks import CURRENT, THICK, THICK_VOLTAGES, discharged, off, upright
-from solver.electrochemistry.half_cell import rest
 from solver.electrochemistry.resolved_run import Held, ResolvedMethod, discharge
 from solver.electrochemistry.resolved_slopes import eliminated
 from solver.electrochemistry.resolved_solve import NewtonMethod, newton_krylov
+from solver.electrochemistry.resolved_start import rest
 from solver.numerics.solution import Result
 from tests.resolved_reference import Layer, chen_stack
 
@@ -49,7 +49,7 @@ def small():
     @eqx.filter_jit
     def made(cell):
         system = cell.resolved(cell.theoretical_capacity() / 3600.0)
-        return system, *rest(cell, system)
+        return system, *rest(system)
 
     system, y, w = made(cell)
     rng = np.random.default_rng(0)
@@ -100,7 +100,7 @@ def test_binder_in_pieces_is_solved_by_aggregates(backwards_error):
     @eqx.filter_jit
     def step(cell):
         system = cell.resolved(cell.theoretical_capacity() / 3600.0)
-        y, w = rest(cell, system)
+        y, w = rest(system)
         return system, newton_krylov(system, w, y, jnp.asarray(30.0), NewtonMethod(tolerance=1e-7))
 
     (system, joined), (_, twos) = step(cell), step(plain)

@@ -13,8 +13,8 @@ from benchmarks.sphere_column import apart, column, discharges, homogenised
 from solver.cell.discretise import Mesh, build
 from solver.cell.impedance import at_rest
 from solver.cell.linearise import linearise
-from solver.electrochemistry.half_cell import rest
 from solver.electrochemistry.resolved_solve import NewtonMethod, newton_krylov
+from solver.electrochemistry.resolved_start import rest
 from solver.numerics.solution import Result
 
 
@@ -62,7 +62,7 @@ def resolved_impedance(cell, s):
     y - y_0 = f / s, of small changes the Laplace transform of the equations under a current that is switched on."""
     density = 2e-4  # A/m2, so little that nothing but slopes matters
     system = cell.resolved(density * cell.section)
-    y, w = rest(cell, system)
+    y, w = rest(system)
     solution = newton_krylov(system, w, y, 1.0 / s, NewtonMethod())
     still = system.active[0].material.potential_at(system.active[0].stoichiometry, system.temperature)
     return -(system.cut(solution.value).voltage - still) / density, solution.result

@@ -10,9 +10,11 @@ from tests.resolved_reference import (
     CHEN_TIMES,
     CHEN_VOLTAGES,
     FARADAY,
+    FULL_VOLTAGES,
     GAS_CONSTANT,
     STEEP_VOLTAGES,
     Layer,
+    chen_graphite_slab,
     chen_stack,
     slab_surface,
     sphere_in_shell,
@@ -23,7 +25,11 @@ from tests.resolved_reference import (
 
 
 def test_frozen_voltages_and_their_error():
-    for stack, frozen in ((chen_stack(), CHEN_VOLTAGES), (chen_stack(steep_diffusivity), STEEP_VOLTAGES)):
+    for stack, frozen in (
+        (chen_stack(), CHEN_VOLTAGES),
+        (chen_stack(steep_diffusivity), STEEP_VOLTAGES),
+        (chen_stack(second=chen_graphite_slab()), FULL_VOLTAGES),
+    ):
         voltage, error = stack.refined(CHEN_CURRENT, CHEN_TIMES)
         assert error < 1e-9
         np.testing.assert_allclose(voltage, frozen, rtol=0, atol=2e-9)

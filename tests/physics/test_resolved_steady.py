@@ -16,10 +16,11 @@ from microstructure.grid import Grid
 from microstructure.units import faraday, gas_constant
 from solver.cell import library
 from solver.electrochemistry.electrolyte import Electrolyte
-from solver.electrochemistry.half_cell import half_cell, rest
+from solver.electrochemistry.half_cell import half_cell
 from solver.electrochemistry.kinetics import InsertionKinetics, MetalKinetics
 from solver.electrochemistry.laws import Constant
 from solver.electrochemistry.resolved_solve import NewtonMethod, newton_krylov
+from solver.electrochemistry.resolved_start import rest
 from solver.electrochemistry.roles import active, carbon_binder, inert, pores
 from solver.numerics.solution import Result
 from solver.transport.conduct import Conduction
@@ -77,7 +78,7 @@ def relative():
 @eqx.filter_jit
 def begun(cell):
     system = cell.resolved(DENSITY * cell.section)
-    return system, *rest(cell, system)
+    return system, *rest(system)
 
 
 @eqx.filter_jit

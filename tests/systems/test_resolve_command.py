@@ -15,7 +15,7 @@ from mesode.resolve_job import parse_resolve_job, read_resolve_job
 from mesode.resolve_structure import block_of
 from microstructure import store
 from microstructure.images import write_tiff
-from solver.electrochemistry.structure import separator_on
+from solver.electrochemistry.conductors import separator_on
 from tests import resolved_block
 
 ROOT = pathlib.Path(__file__).parents[2]

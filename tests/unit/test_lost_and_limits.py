@@ -9,12 +9,12 @@ from microstructure import voxel
 from microstructure.grid import Grid
 from microstructure.units import faraday
 from solver.cell import library
+from solver.electrochemistry.conductors import SeparatorStack
 from solver.electrochemistry.half_cell import half_cell
 from solver.electrochemistry.laws import Constant
 from solver.electrochemistry.lost_capacity import lost_capacity
 from solver.electrochemistry.roles import active, carbon_binder, inert, pores
 from solver.electrochemistry.salt_limit import salt_limit
-from solver.electrochemistry.structure import SeparatorStack
 
 NAMES = {0: "pore", 1: "nmc", 2: "cbd", 3: "wall"}
 
