@@ -61,8 +61,9 @@ def _drops(system: ResolvedCell, weight: Array):
         sink = sink + p.lyte.lay(p.area * weight[:, None, None], s.periodic)
     to_metal = pad(over(s.metal_area, s.metal_path), 0, s.shape[0] - 1, 0)
     faces = network(s.lyte_links, s.periodic, to_metal)
+    cycle = build(faces, slabs=system.slabs)
     return conjugate_gradients(
-        lambda x: apply(faces, x), sink / jnp.sum(sink), preconditioner=build(faces), rtol=1e-6, max_steps=300
+        lambda x: apply(faces, x), sink / jnp.sum(sink), preconditioner=cycle, rtol=1e-6, max_steps=300
     )
 
 
