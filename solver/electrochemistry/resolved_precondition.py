@@ -2,7 +2,8 @@
 
 First the potentials, whose block is symmetric and positive, with the reaction made harder by what it does to the
 filling of its own voxel: the solid with what drives it, then the electrolyte with what the solid drives. Then the
-filling and the salt that follow from the reaction.
+filling and the salt that follow from the reaction. Where several devices share the voxels, they hold the small coarse
+levels of the V-cycles whole, and of a cycle on aggregates all levels but the finest.
 """
 
 import equinox as eqx
