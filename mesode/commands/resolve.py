@@ -17,7 +17,7 @@ BASE_BYTES = 1.5e9  # libraries, compiled code and the compiler
 VOXEL_BYTES = 4000.0  # of the solver at its peak; measured on CPU from 32^3 to 56^3: 3750 with 8 rows
 ROW_BYTES = 60.0  # of a step that is held, for each voxel
 LOOK_BYTES = 40.0  # of the fields at a depth of discharge, for each voxel
-WHOLE = 0.1  # of these, what each of several devices holds of the whole
+WHOLE = 0.05  # of these, what each of several devices holds of the whole; measured at 32^3, 2 and 4: 0.04, 0.02
 SHARES = 1.0, 0.3, 0.1  # of the reacting area, nearest to the separator, one of which the salt has to be able to serve
 
 

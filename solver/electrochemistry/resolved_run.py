@@ -123,7 +123,7 @@ def discharge(
     Differentiable in reverse mode in every number of `cell`, its structure included, and in the current.
 
     **Arguments:** `devices`, that share the volume in slabs across y or z, from `jax.devices()` (`None`: the default
-    one holds all of it); inside `jit`.
+    one holds all of it); with them, call it inside `jit`.
 
     **Returns:** a `Solution` with a [`ResolvedDischarge`][]; stats `steps`, `trials` and `newton`.
 
