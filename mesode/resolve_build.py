@@ -3,6 +3,7 @@
 import dataclasses
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -38,7 +39,8 @@ class Setup:
 
     **Arguments:** `cell`; `ends`, for each active phase the stoichiometry of a state of charge of zero; `capacity`, C,
     of all active material between start and end, what a C-rate refers to; `owners`, for each active phase the number of
-    the particle of each voxel of the electrode, from 0; `method`.
+    the particle of each voxel of the electrode, from 0; `method`; `devices`, that share the voxels, if there are
+    several.
     """
 
     cell: HalfCell
@@ -46,6 +48,7 @@ class Setup:
     capacity: float
     owners: tuple[np.ndarray, ...]
     method: ResolvedMethod
+    devices: tuple | None = None
 
     @property
     def active(self) -> tuple[str, ...]:
@@ -100,7 +103,8 @@ def role_of(fields) -> tuple[Role, float | None]:
 
 
 def setup_of(job: ResolveJob, block: Block) -> Setup:
-    """The [`Setup`][] of a job. `ValueError` where the structure cannot be discharged."""
+    """The [`Setup`][] of a job. `ValueError` where the structure cannot be discharged, or there are fewer devices."""
+    devices = _devices(job)
     phases = phases_of(job, block)
     made = {name: role_of(fields) for name, fields in job.phases.items()}
     stack = separator_on(
@@ -123,7 +127,18 @@ def setup_of(job: ResolveJob, block: Block) -> Setup:
         segment.owners(segment.particles(block.mask(job, name), block.spacing, job["method.neck"])) for name in names
     )
     march = March(tolerance=job["method.tolerance"], first_step=1e-5, max_steps=job["method.max_steps"])
-    return Setup(cell, ends, _capacity(cell, names, ends), owners, ResolvedMethod(march=march))
+    return Setup(cell, ends, _capacity(cell, names, ends), owners, ResolvedMethod(march=march), devices)
+
+
+def _devices(job: ResolveJob) -> tuple | None:
+    """The devices that share the voxels, `None` for the default one."""
+    count, found = job["method.devices"], jax.devices()
+    if count > len(found):
+        raise ValueError(
+            f"{job.source}: Argument `method.devices` must lie between 1 and {len(found)}, the number of "
+            f"{found[0].platform} devices here, but {count} was given; ask for fewer or use a larger machine."
+        )
+    return tuple(found[:count]) if count > 1 else None
 
 
 def _capacity(cell: HalfCell, names, ends) -> float:

@@ -43,6 +43,7 @@ KEYS: tuple[Key, ...] = (
     _number("method", "tolerance", 5e-4, 1e-7, 1e-1, "", 1.0, "local error of a time step"),
     Key("method", "max_steps", "int", 2000, "time steps of a discharge", 1, 100000),
     Key("method", "chunk", "int", 4, "time steps between two saves; more take more memory", 1, 1000),
+    Key("method", "devices", "int", 1, "that share the voxels, in slabs across y or z", 1, 1024),
     _number("method", "neck", 0.8, 0.0, 1.0, "", 1.0, "width of a neck, over that of the slimmer side, above which two "
             "sides are one particle"),
 )  # fmt: skip

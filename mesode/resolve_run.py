@@ -78,7 +78,7 @@ def discharges(
         if name in saves.done:
             continue
         current = rate * setup.capacity / 3600.0
-        made = course(setup.cell, current, setup.capacity, depths, setup.method)
+        made = course(setup.cell, current, setup.capacity, depths, setup.method, setup.devices)
         stops = np.asarray(depths) * 3600.0 / rate
         kept = _discharge(setup, made, viewer, name, rate, stops, rows, saves, watch, say)
         saves.done[name] = kept
@@ -119,14 +119,20 @@ def _discharge(setup, made: Course, viewer, name, rate, stops, rows, saves: Save
 
 def _rows(march: Mapping) -> dict:
     """`march` with its records row by row: long vectors are written in large pieces, tables in small ones."""
-    return {name: {f"{k}": row for k, row in enumerate(x)} if x.ndim == 2 else x for name, x in march.items()}
+
+    def apart(x):
+        return {f"{k}": apart(row) for k, row in enumerate(x)} if x.ndim > 1 else x
+
+    return {name: apart(x) for name, x in march.items()}
 
 
 def _whole(march: Mapping) -> dict:
     """What [`_rows`][] was made of."""
-    return {
-        name: np.stack([x[f"{k}"] for k in range(len(x))]) if isinstance(x, Mapping) else x for name, x in march.items()
-    }
+
+    def joined(x):
+        return np.stack([joined(x[f"{k}"]) for k in range(len(x))]) if isinstance(x, Mapping) else x
+
+    return {name: joined(x) for name, x in march.items()}
 
 
 def _reached(kept: Kept, setup: Setup) -> bool:

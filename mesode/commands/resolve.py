@@ -17,6 +17,7 @@ BASE_BYTES = 1.5e9  # libraries, compiled code and the compiler
 VOXEL_BYTES = 4000.0  # of the solver at its peak; measured on CPU from 32^3 to 56^3: 3750 with 8 rows
 ROW_BYTES = 60.0  # of a step that is held, for each voxel
 LOOK_BYTES = 40.0  # of the fields at a depth of discharge, for each voxel
+WHOLE = 0.05  # of these, what each of several devices holds of the whole; measured at 32^3, 2 and 4: 0.04, 0.02
 SHARES = 1.0, 0.3, 0.1  # of the reacting area, nearest to the separator, one of which the salt has to be able to serve
 
 
@@ -31,9 +32,10 @@ def resolve(options):
     job = read_resolve_job(options.job, _settings(options))
     output = require_output(job["output.file"])
     block = block_of(job)
+    _require_slabs(job, block)
     process.require_memory(memory(job, block), *_who(block))
     process.configure(options.device)
-    process.require_memory(memory(job, block), *_who(block), free=process.free_device_memory())
+    process.require_memory(memory_of_one(job, block), *_who(block), free=process.free_device_memory())
     clock = process.CompileClock()
     from mesode import resolve_run, resolve_summary
     from mesode.resolve_build import setup_of
@@ -69,6 +71,7 @@ def check(options) -> dict:
     job = read_resolve_job(options.job, _settings(options))
     require_output(job["output.file"])
     block = block_of(job)
+    _require_slabs(job, block)
     found = {
         "shape": list(block.shape),
         "voxel_size_um": [s * 1e6 for s in block.spacing],
@@ -100,6 +103,24 @@ def memory(job: ResolveJob, block: Block) -> float:
     return BASE_BYTES + voxels * (VOXEL_BYTES + rows * ROW_BYTES + looks * LOOK_BYTES)
 
 
+def memory_of_one(job: ResolveJob, block: Block) -> float:
+    """The same of each of the devices that share the voxels."""
+    count, whole = job["method.devices"], memory(job, block)
+    return whole if count == 1 else BASE_BYTES + (whole - BASE_BYTES) * (WHOLE + (1.0 - WHOLE) / count)
+
+
+def _require_slabs(job: ResolveJob, block: Block) -> None:
+    """A `ValueError` where the block cannot be cut for the devices of the job."""
+    count, (_, ny, nz) = job["method.devices"], block.shape
+    if ny % count and nz % count:
+        good = [k for k in range(1, max(ny, nz) + 1) if not ny % k or not nz % k]
+        raise ValueError(
+            f"{job.source}: Argument `method.devices` must divide a side of the block across its thickness, {ny} and "
+            f"{nz} voxels, but {count} was given; use one of {', '.join(map(str, good))}, or crop the block with "
+            "`image.crop`."
+        )
+
+
 def _layers(job: ResolveJob, block: Block) -> int:
     """The layers of the separator, as `separator_on` makes them."""
     most, widths = 2.4 * min(block.spacing[1:]), [block.spacing[0]]
@@ -120,7 +141,7 @@ def _judged(job: ResolveJob, setup):
     from solver.electrochemistry.resolved_course import course
     from solver.electrochemistry.salt_limit import salt_limit
 
-    system = course(setup.cell, setup.capacity / 3600.0, setup.capacity).system
+    system = course(setup.cell, setup.capacity / 3600.0, setup.capacity, devices=setup.devices).system
     lost = lost_capacity(setup.cell, system, setup.ends)
     unit = setup.capacity / 3600.0
     whole, *parts = (salt_limit(setup.cell, system, share) / unit for share in SHARES)

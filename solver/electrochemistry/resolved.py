@@ -24,9 +24,11 @@ from jaxtyping import Array, Float
 from microstructure.units import faraday
 
 from ..numerics.flux import pad, slice_of
+from ..numerics.layout import Slabs
 from ..numerics.written import written, written_linear
 from .electrolyte import Electrolyte
 from .kinetics import MetalKinetics, overpotential, smooth_positive, thermal_voltage
+from .resolved_vector import flat, last, part, row_count
 from .roles import Role
 from .stencil import following, leaving, wraps
 from .structure import Particles, Structure
@@ -42,12 +44,6 @@ _BRIEF = (
 def pacing(gamma: Array) -> tuple[Array, Array]:
     """By what the change of a content in a step is divided, s, and the weight of its rate beside."""
     return gamma + _BRIEF, gamma / (gamma + _BRIEF)
-
-
-def flat(fields: Sequence[Array]) -> Array:
-    """All `fields` in one vector. Each is written out first: computed within the joint, a stencil takes ten times as
-    long, since every element works out where it is."""
-    return jnp.concatenate([jnp.ravel(written_linear(x)) if x.ndim == 3 else jnp.ravel(x) for x in fields])
 
 
 class Unknowns(eqx.Module):
@@ -73,7 +69,8 @@ class ResolvedCell(eqx.Module):
 
     **Arguments:** `structure`; `active`, the [`Role`][] of each active phase; `electrolyte`; `lithium`, its kinetics,
     `None` where a second electrode faces the first; `temperature`, K; `current`, A, positive on discharge; `unit`, A,
-    a reference current without derivative; `contact_resistance`, of the first collector, ohm m2.
+    a reference current without derivative; `contact_resistance`, of the first collector, ohm m2; `slabs`, in which it
+    lies on several devices, static.
     """
 
     structure: Structure
@@ -84,6 +81,7 @@ class ResolvedCell(eqx.Module):
     current: Float[Array, ""]
     unit: Float[Array, ""]
     contact_resistance: Float[Array, ""]
+    slabs: Slabs | None = eqx.field(static=True, default=None)
 
     # --- layout -----------------------------------------------------------------------------------------------------
 
@@ -91,24 +89,24 @@ class ResolvedCell(eqx.Module):
         """The unknowns of the flat vector w."""
         s, m = self.structure, len(self.active)
         n, (_, ny, nz) = s.storage.size, s.shape
-        field = [written_linear(jnp.reshape(w[k * n : (k + 1) * n], s.shape)) for k in range(2 * m + 3)]
-        metal = jnp.reshape(w[-1 - ny * nz : -1], (1, ny, nz))
-        return Unknowns(tuple(field[:m]), *field[m : m + 3], tuple(field[m + 3 :]), metal, w[-1])
+        field = [written_linear(part(w, k * n, s.shape, self.slabs)) for k in range(2 * m + 3)]
+        metal = part(w, (2 * m + 3) * n, (1, ny, nz), self.slabs)
+        return Unknowns(tuple(field[:m]), *field[m : m + 3], tuple(field[m + 3 :]), metal, last(w))
 
     def join(self, u: Unknowns) -> Array:
         """The flat vector of unknowns, or of their equations."""
-        return flat([*u.filled, u.salt, u.lyte, u.solid, *u.reaction, u.metal, u.voltage])
+        return flat([*u.filled, u.salt, u.lyte, u.solid, *u.reaction, u.metal, u.voltage], self.slabs)
 
     def contents(self, y: Array) -> tuple[list[Array], Array]:
         """Stoichiometries of the active phases, and salt in mol/m3, of the flat state y."""
         s, m = self.structure, len(self.active)
         n = s.storage.size
-        parts = [jnp.reshape(y[k * n : (k + 1) * n], s.shape) for k in range(m + 1)]
+        parts = [part(y, k * n, s.shape, self.slabs) for k in range(m + 1)]
         return parts[:m], parts[m]
 
     def state(self, w: Array) -> Array:
         """y, which are the first of the unknowns."""
-        return w[: (len(self.active) + 1) * self.structure.storage.size]
+        return w[..., : (len(self.active) + 1) * self.structure.storage.size // row_count(self.slabs)]
 
     # --- laws -------------------------------------------------------------------------------------------------------
 
@@ -260,7 +258,7 @@ class ResolvedCell(eqx.Module):
     def residual(self, w: Array, past: Array, gamma: Array) -> Array:
         """The equations of a step: balances in shares of the reference current, and V for the kinetics."""
         rest, kinetics = self.equations(w, past, gamma)
-        return jnp.concatenate([rest[:-1], kinetics, rest[-1:]])
+        return jnp.concatenate([rest[..., :-1], kinetics, rest[..., -1:]], axis=-1)
 
     def equations(self, w: Array, past: Array, gamma: Array) -> tuple[Array, Array]:
         """The same in two: balances with the current last, and kinetics."""
@@ -271,7 +269,7 @@ class ResolvedCell(eqx.Module):
         u = self.cut(w)
         seen = [tuple(written(x) for x in self.read(k, u)) for k in range(len(self.active))]
         lack = [self.kinetics(k, x, j) for k, (x, j) in enumerate(zip(seen, u.reaction, strict=True))]
-        return flat([*lack, self.metal_kinetics(self.top(u.salt), self.top(u.lyte), u.metal)])
+        return flat([*lack, self.metal_kinetics(self.top(u.salt), self.top(u.lyte), u.metal)], self.slabs)
 
     def balances(self, w: Array, past: Array, gamma: Array) -> Array:
         """The balances of lithium in the active phases, salt, ions, electrons, and the current, flat."""
@@ -305,7 +303,7 @@ class ResolvedCell(eqx.Module):
             self._where(s.with_electrons, solid, u.solid),
             (self.current - jnp.sum(through)) / self.unit,
         ]
-        return flat(rows)
+        return flat(rows, self.slabs)
 
     def _where(self, there: Array, row: Array, idle: Array) -> Array:
         return jnp.where(there, row / self.unit, idle)

@@ -4,7 +4,7 @@ The steps are those of `resolved_run.discharge`, but for the depths of discharge
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -16,7 +16,7 @@ from ..numerics.chunks import Progress, march_in_chunks, started
 from ..numerics.march import March
 from ..numerics.solution import Result
 from .resolved import ResolvedCell
-from .resolved_run import Held, ResolvedMethod
+from .resolved_run import Held, ResolvedMethod, resolved_on
 from .resolved_start import rest
 from .voxel_cell import VoxelCell
 
@@ -44,23 +44,33 @@ class Course(eqx.Module):
 
     def run(self, progress: Progress, after: Callable[[Progress], None]) -> Result:
         """Marches to the end and calls `after` with what each chunk has made, which the next one takes over."""
+        cut = self.system.slabs
+        progress = progress if cut is None else cut.place_rows(progress)  # as chunks leave it: compiled once
         return march_in_chunks(progress, self.held, self.horizon, self.march, after)
 
 
 @eqx.filter_jit
-def _prepared(cell: VoxelCell, current: Array):
-    system = cell.resolved(current)
+def _prepared(cell: VoxelCell, current: Array, devices):
+    system = resolved_on(cell, current, devices)
     return system, *rest(system)
 
 
-def course(cell: VoxelCell, current, capacity, depths=(), method: ResolvedMethod | None = None) -> Course:
+def course(
+    cell: VoxelCell,
+    current,
+    capacity,
+    depths=(),
+    method: ResolvedMethod | None = None,
+    devices: Sequence | None = None,
+) -> Course:
     """The discharge of `cell` by `current`, A, from rest to its lower cut-off; outside `jit`.
 
-    **Arguments:** `capacity`, C, that depths of discharge refer to; `depths`, rising, that a step is to end on.
+    **Arguments:** `capacity`, C, that depths of discharge refer to; `depths`, rising, that a step is to end on;
+    `devices`, as of [`discharge`][solver.electrochemistry.resolved_run.discharge].
     """
     method = ResolvedMethod() if method is None else method
     current = jnp.asarray(current, jnp.result_type(float))
-    system, start, guess = _prepared(cell, current)
+    system, start, guess = _prepared(cell, current, None if devices is None else tuple(devices))
     longest = 1.2 * jax.device_get(cell.theoretical_capacity()) / abs(float(current))
     longest = max(longest, 1.2 * float(capacity) / abs(float(current)))
     times = np.asarray(depths, float) * float(capacity) / abs(float(current))

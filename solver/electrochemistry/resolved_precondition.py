@@ -2,7 +2,8 @@
 
 First the potentials, whose block is symmetric and positive, with the reaction made harder by what it does to the
 filling of its own voxel: the solid with what drives it, then the electrolyte with what the solid drives. Then the
-filling and the salt that follow from the reaction.
+filling and the salt that follow from the reaction. Where several devices share the voxels, they hold the small coarse
+levels of the V-cycles whole, and of a cycle on aggregates all levels but the finest.
 """
 
 import equinox as eqx
@@ -16,10 +17,12 @@ from microstructure.units import faraday
 from ..numerics import aggregate, multigrid
 from ..numerics.aggregate import AggregateCycle
 from ..numerics.flux import diagonal, pad, slice_of
+from ..numerics.layout import Slabs
 from ..numerics.multigrid import VCycle
 from ..numerics.written import written_linear
-from .resolved import ResolvedCell, flat
+from .resolved import ResolvedCell
 from .resolved_slopes import Slopes
+from .resolved_vector import flat, last, part
 from .stencil import network
 
 SINGLE = jnp.float32
@@ -31,7 +34,8 @@ class Preconditioner(eqx.Module):
     **Arguments:** `slopes`, in single precision; `lyte`, `solid`, `salt`, `filled`, V-cycles; `floating`, how the
     solid moves where the voltage rises by one, and `held`, the sum of what holds it back; `raised`, the solid that is
     at the voltage; of each active phase `conductance`, a / R in shares of the current per V, and `eased`, less for what
-    the reaction does to its own voxel; `metal`, a / R of the lithium.
+    the reaction does to its own voxel; `metal`, a / R of the lithium; `slabs`, in which all lies on several
+    devices, static.
     """
 
     slopes: Slopes
@@ -45,14 +49,15 @@ class Preconditioner(eqx.Module):
     conductance: tuple[Array, ...]
     eased: tuple[Array, ...]
     metal: Array
+    slabs: Slabs | None = eqx.field(static=True)
 
     def __call__(self, rest: Array) -> Array:
         """The approximate solution for the equations `rest` of all but the reactions."""
         made = self.slopes
         wet, conducting, holds = made.masks
         shape, n, m = wet.shape, wet.size, len(holds)
-        rows = [written_linear(jnp.reshape(rest[k * n : (k + 1) * n].astype(SINGLE), shape)) for k in range(m + 3)]
-        idle, (idle_salt, idle_lyte, idle_solid), voltage = rows[:m], rows[m:], rest[-1].astype(SINGLE)
+        rows = [written_linear(part(rest, k * n, shape, self.slabs).astype(SINGLE)) for k in range(m + 3)]
+        idle, (idle_salt, idle_lyte, idle_solid), voltage = rows[:m], rows[m:], last(rest).astype(SINGLE)
         held = [jnp.where(mask, x, 0.0) for mask, x in zip(holds, idle, strict=True)]
         salt, lyte = (jnp.where(wet, x, 0.0) for x in (idle_salt, idle_lyte))
         on_lyte, on_solid, both = self._potentials(lyte, jnp.where(conducting, idle_solid, 0.0), voltage)
@@ -71,7 +76,7 @@ class Preconditioner(eqx.Module):
         # Over its collector, as the unknown is.
         over = jnp.where(conducting, on_solid - jnp.where(self.raised, both, 0.0), idle_solid)
         fields = (*filled, on_salt, jnp.where(wet, on_lyte, idle_lyte), over)
-        return flat([*fields, both]).astype(rest.dtype)
+        return flat([*fields, both], self.slabs).astype(rest.dtype)
 
     def _potentials(self, lyte: Array, solid: Array, voltage: Array) -> tuple[Array, Array, Array]:
         """Both potentials and the voltage."""
@@ -114,7 +119,7 @@ def precondition(cell: ResolvedCell, w: Array, made: Slopes, degree: int) -> Pre
     s, u, unit, going = cell.structure, cell.cut(w), cell.unit, made.going
 
     def cycle(links, shunt, degree=degree):
-        return multigrid.build(network(tuple(links), s.periodic, shunt), degree=degree)
+        return multigrid.build(network(tuple(links), s.periodic, shunt), degree=degree, slabs=cell.slabs)
 
     made = eqx.tree_at(lambda m: m.seen, made, tuple((jnp.maximum(x, 0.0), y) for x, y in made.seen))
     conductance, eased, cycles = [], [], []
@@ -138,7 +143,7 @@ def precondition(cell: ResolvedCell, w: Array, made: Slopes, degree: int) -> Pre
         onto_solid = onto_solid + p.solid.lay(g, s.periodic)
     electrons = network(tuple(g / unit for g in s.solid_links), s.periodic, onto_solid, made.plate, made.ground)
     if s.joined is None:
-        solid = multigrid.build(electrons, degree=degree)
+        solid = multigrid.build(electrons, degree=degree, slabs=cell.slabs)
     else:
         solid = aggregate.build(electrons, s.joined, degree)
     # A^-1 of the links to the plate is one less A^-1 of what holds the solid back.
@@ -156,4 +161,5 @@ def precondition(cell: ResolvedCell, w: Array, made: Slopes, degree: int) -> Pre
         conductance=tuple(conductance),
         eased=tuple(eased),
         metal=metal,
+        slabs=cell.slabs,
     )

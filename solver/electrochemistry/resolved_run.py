@@ -1,5 +1,7 @@
 """A constant-current discharge of a resolved cell, to a cut-off voltage."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import equinox as eqx
@@ -16,6 +18,7 @@ from .resolved import ResolvedCell, Unknowns
 from .resolved_adjoint import transposed_solve
 from .resolved_solve import NewtonMethod, newton_krylov
 from .resolved_start import rest
+from .resolved_vector import across, last
 from .voxel_cell import VoxelCell
 
 _LANDED = 2e-11  # of the gap, where a march has landed on its event
@@ -48,7 +51,7 @@ class Held(System):
 
     def pull_back(self, derivative, w_bar, y_bar):
         w, past, gamma = derivative
-        w_bar = w_bar.at[: y_bar.shape[0]].add(y_bar)
+        w_bar = w_bar.at[..., : y_bar.shape[-1]].add(y_bar)
         multiplier = -transposed_solve(self.cell, w, gamma, w_bar, self.newton)
         _, by_past = jax.vjp(lambda past: self.cell.residual(w, past, gamma), past)
         return multiplier, by_past(multiplier)[0]
@@ -57,10 +60,10 @@ class Held(System):
         return self.cell.state(w)
 
     def observe(self, w):
-        return w[-1]
+        return last(w)
 
     def gap(self, w):
-        return _LANDED / self.newton.tolerance * (w[-1] - self.level)
+        return _LANDED / self.newton.tolerance * (last(w) - self.level)
 
     def distance(self, w, other):
         s, change = self.cell.structure, self.cell.cut(w - other)
@@ -101,15 +104,36 @@ class ResolvedDischarge(eqx.Module):
     salt: Array
 
 
-def discharge(cell: VoxelCell, current, method: ResolvedMethod | None = None, *, duration=None) -> Solution:
+def resolved_on(cell: VoxelCell, current, devices: Sequence | None) -> ResolvedCell:
+    """The system of `cell` under `current`, A, in slabs on `devices`; on one without them."""
+    cut = across(cell.parts[0].phases.grid.shape, devices)
+    if cut is None:
+        return cell.resolved(current)
+    system = cut.laid(cut.laid(cell).resolved(current))
+    return dataclasses.replace(system, slabs=cut)
+
+
+def discharge(
+    cell: VoxelCell,
+    current,
+    method: ResolvedMethod | None = None,
+    *,
+    duration=None,
+    devices: Sequence | None = None,
+) -> Solution:
     """Draws `current`, A, from rest until the voltage falls to the lower cut-off, landed on, or for `duration`, s.
 
     Differentiable in reverse mode in every number of `cell`, its structure included, and in the current.
 
+    **Arguments:** `devices`, that share the volume in slabs across y or z, from `jax.devices()` (`None`: the default
+    one holds all of it); with them, call it inside `jit`.
+
     **Returns:** a `Solution` with a [`ResolvedDischarge`][]; stats `steps`, `trials` and `newton`.
+
+    **Raises:** `ValueError` where the volume cannot be cut for `devices`.
     """
     method = ResolvedMethod() if method is None else method
-    system = cell.resolved(current)
+    system = resolved_on(cell, current, devices)
     start, guess = rest(system)
     longest = 1.2 * lax.stop_gradient(cell.theoretical_capacity() / jnp.abs(system.current))
     horizon = longest if duration is None else jnp.asarray(duration, start.dtype)

@@ -13,7 +13,8 @@ from microstructure.units import faraday
 
 from ..numerics.flux import pad
 from ..numerics.written import written, written_linear
-from .resolved import ResolvedCell, Unknowns, flat, pacing
+from .resolved import ResolvedCell, Unknowns, pacing
+from .resolved_vector import flat
 from .stencil import following, leaving, wraps
 from .structure import Particles
 
@@ -206,7 +207,7 @@ class Eliminated(eqx.Module):
     """[`Slopes`][] with the reactions taken out, each by its own equation; on flat vectors.
 
     **Arguments:** `cell`, for the layout; `slopes`; `by_reaction`, flat; `count`, of the other unknowns but the
-    voltage, static.
+    voltage in a row, static.
     """
 
     cell: ResolvedCell
@@ -216,16 +217,16 @@ class Eliminated(eqx.Module):
 
     def split(self, w: Array) -> tuple[Array, Array]:
         """The rest, with the voltage last, and the reactions."""
-        return jnp.concatenate([w[: self.count], w[-1:]]), w[self.count : -1]
+        return jnp.concatenate([w[..., : self.count], w[..., -1:]], axis=-1), w[..., self.count : -1]
 
     def whole(self, rest: Array, reactions: Array) -> Array:
-        return written_linear(jnp.concatenate([rest[:-1], reactions, rest[-1:]]))
+        return written_linear(jnp.concatenate([rest[..., :-1], reactions, rest[..., -1:]], axis=-1))
 
     def balances(self, w: Array) -> Array:
-        return flat(self.slopes.balances(self.cell.cut(w)))
+        return flat(self.slopes.balances(self.cell.cut(w)), self.cell.slabs)
 
     def kinetics(self, w: Array) -> Array:
-        return flat(self.slopes.kinetics(self.cell.cut(w)))
+        return flat(self.slopes.kinetics(self.cell.cut(w)), self.cell.slabs)
 
     def follow(self, rest: Array, kinetics: Array) -> Array:
         """The reactions that leave `kinetics` in their equations once the rest is given."""
@@ -246,5 +247,5 @@ def eliminated(cell: ResolvedCell, w: Array, gamma: Array) -> Eliminated:
     """The derivative of the equations at w, with the reactions eliminated, in the precision of what is given."""
     made = slopes(cell, w, gamma)
     by_metal = jnp.ones_like(made.metal_area) if made.metal is None else made.metal[1]
-    by_reaction = flat([*made.by_reaction, by_metal])
-    return Eliminated(cell, made, by_reaction, w.shape[0] - by_reaction.shape[0] - 1)
+    by_reaction = flat([*made.by_reaction, by_metal], cell.slabs)
+    return Eliminated(cell, made, by_reaction, w.shape[-1] - by_reaction.shape[-1] - 1)

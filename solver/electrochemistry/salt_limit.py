@@ -71,7 +71,8 @@ def _drops(system: ResolvedCell, weight: Array):
         given = given - source / jnp.sum(source)
         held = _LOOSE * jnp.mean(s.lyte_links[0]) * s.storage / jnp.mean(s.storage)
     faces = network(s.lyte_links, s.periodic, held)
-    return conjugate_gradients(lambda x: apply(faces, x), given, preconditioner=build(faces), rtol=1e-6, max_steps=300)
+    cycle = build(faces, slabs=system.slabs)
+    return conjugate_gradients(lambda x: apply(faces, x), given, preconditioner=cycle, rtol=1e-6, max_steps=300)
 
 
 def _limit(cell: VoxelCell, drop: np.ndarray, storage: np.ndarray) -> float:

@@ -93,7 +93,8 @@ def build(faces: Faces, plan: Plan, degree: int = 3, dtype=jnp.float32) -> Aggre
 
     A coarse conductance is the sum of the fine ones that it stands for, halved between blocks, whose distance has
     doubled, and not within one. That is half the Galerkin product, which converges twice as fast. Nothing is halved
-    where hardly any nodes are joined.
+    where hardly any nodes are joined. Where the finest network lies on several devices, only it is cut: the
+    graphs are held whole by each of them.
 
     **Arguments:** `faces`, the finest network; `plan`, from [`plan`][]; `degree`, Chebyshev steps before and after each
     coarse correction; `dtype`, in which the cycle computes.

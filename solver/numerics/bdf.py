@@ -48,4 +48,4 @@ def weights(time, times, index):
 def past(time, times, states, index):
     """p and gamma of the step that ends as number `index` at `time`."""
     gamma, share = weights(time, times, index)
-    return share @ states, gamma
+    return jnp.tensordot(share, states, 1), gamma

@@ -18,7 +18,7 @@ def flexible_gmres(
     Started anew after `restart` steps from a residual computed afresh, so that a preconditioner in single precision
     limits no digits. Vectors that are not yet made are not read.
 
-    **Arguments:** `operator`, x -> A x; `b`, shape (n,); `preconditioner`, r -> M r, in any precision inside; `rtol`,
+    **Arguments:** `operator`, x -> A x; `b`, of any shape; `preconditioner`, r -> M r, in any precision inside; `rtol`,
     `atol`, the 2-norm of the residual at which to stop, relative to b and absolute; `restart`, static: 2 `restart`
     vectors are held.
 
@@ -50,11 +50,11 @@ def flexible_gmres(
 
 def _cycle(operator, preconditioner, r, norm, limit, restart):
     """The correction of at most `restart` steps from the residual `r` of size `norm`, and how many were taken."""
-    n, dtype = r.shape[0], r.dtype
+    n, dtype = r.shape, r.dtype
     # Rows of `upper` are the columns of the triangular factor; `turns` are the Givens rotations that made it.
     start = (
-        jnp.zeros((restart + 1, n), dtype).at[0].set(r / norm),
-        jnp.zeros((restart, n), dtype),
+        jnp.zeros((restart + 1, *n), dtype).at[0].set(r / norm),
+        jnp.zeros((restart, *n), dtype),
         jnp.zeros((restart, restart + 1), dtype),
         jnp.zeros((restart, 2), dtype),
         jnp.zeros(restart + 1, dtype).at[0].set(norm),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
@@ -49,6 +50,41 @@ class Slabs(eqx.Module):
         cut = PartitionSpec(*(self.mesh.axis_names[0] if axis == self.axis else None for axis in range(3)))
         return lax.with_sharding_constraint(field, NamedSharding(self.mesh, cut))
 
+    def laid(self, tree):
+        """[`Slabs.place`][] inside `jit`."""
+        arrays, rest = eqx.partition(tree, eqx.is_array)
+        laid = jax.tree.map(lambda x: lax.with_sharding_constraint(x, self._sharding(x)), arrays)
+        return eqx.combine(laid, rest)
+
+    def rows(self, field: Array) -> Array:
+        """`field`, shape (nx, ny, nz) or a slice of it along an axis that is not cut, with the voxels of each slab in
+        a row, (slabs, n / slabs); of a single number, which the first row takes, (slabs, 1)."""
+        count, axis, shape = self.mesh.size, self.axis, field.shape
+        if not shape:
+            return jnp.pad(field.reshape(1, 1), ((0, count - 1), (0, 0)))
+        apart = field.reshape(*shape[:axis], count, shape[axis] // count, *shape[axis + 1 :])
+        return self.by_row(jnp.moveaxis(apart, axis, 0).reshape(count, -1))
+
+    def field(self, rows: Array, shape: Sequence[int]) -> Array:
+        """The field of `shape` whose [`Slabs.rows`][] these are."""
+        count, axis = self.mesh.size, self.axis
+        apart = self.by_row(rows).reshape(count, *shape[:axis], shape[axis] // count, *shape[axis + 1 :])
+        return self.apart(jnp.moveaxis(apart, 0, axis).reshape(shape))
+
+    def by_row(self, rows: Array) -> Array:
+        """`rows`, shape (slabs, n), inside `jit`, each with its device."""
+        return lax.with_sharding_constraint(rows, self._on_rows(rows))
+
+    def place_rows(self, tree):
+        """`tree` with its arrays of shape (..., slabs, n) on the devices, a row each, and all else whole."""
+        arrays, rest = eqx.partition(tree, eqx.is_array)
+        return eqx.combine(jax.tree.map(lambda x: jax.device_put(x, self._on_rows(x)), arrays), rest)
+
+    def _on_rows(self, array: Array) -> NamedSharding:
+        cut = array.ndim > 1 and array.shape[-2] == self.mesh.size
+        spec = [None] * (array.ndim - 2) + [self.mesh.axis_names[0]] if cut else []
+        return NamedSharding(self.mesh, PartitionSpec(*spec))
+
     def _sharding(self, array: Array) -> NamedSharding:
         axis = self.axis + array.ndim - 3  # a leading axis, as of a tensor in each voxel, is not cut
         cut = axis >= 0 and array.shape[axis] == self.length
@@ -56,19 +92,20 @@ class Slabs(eqx.Module):
         return NamedSharding(self.mesh, PartitionSpec(*spec))
 
 
-def slabs(shape: Sequence[int], devices: Sequence) -> Slabs:
-    """The [`Slabs`][] of a volume of `shape` voxels on `devices`: along the longest axis that can be cut evenly.
+def slabs(shape: Sequence[int], devices: Sequence, axes: Sequence[int] = (0, 1, 2)) -> Slabs:
+    """The [`Slabs`][] of a volume of `shape` voxels on `devices`: along the longest of `axes` that can be cut evenly.
 
     **Raises:** `ValueError` where no axis can.
     """
     count = len(devices)
     if not count:
         raise ValueError("Argument `devices` must name at least one device, but it is empty.")
-    even = [axis for axis in range(3) if shape[axis] % count == 0]
+    even = [axis for axis in axes if shape[axis] % count == 0]
     if not even:
+        sides = "no side" if len(axes) == 3 else f"neither {' nor '.join('xyz'[axis] for axis in axes)}"
         raise ValueError(
-            f"A volume of {' x '.join(map(str, shape))} voxels cannot be cut into {count} slabs of equal thickness: no "
-            f"side is a multiple of {count}. Crop the volume or use another number of devices."
+            f"A volume of {' x '.join(map(str, shape))} voxels cannot be cut into {count} slabs of equal thickness: "
+            f"{sides} is a multiple of {count}. Crop the volume or use another number of devices."
         )
     mesh = jax.make_mesh((count,), ("slab",), axis_types=(AxisType.Auto,), devices=list(devices))
     axis = max(even, key=lambda a: shape[a])

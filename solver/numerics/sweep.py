@@ -146,7 +146,7 @@ def _linearised(system, walk, index, order):
     """The [`_Step`][] with number `index`."""
     time, times, states, w = _step_inputs(walk, index, order)
     gamma, weights = bdf.weights(time, times, index)
-    return _Step(weights, jax.jacrev(system.observe)(w), system.derivative(w, weights @ states, gamma))
+    return _Step(weights, jax.jacrev(system.observe)(w), system.derivative(w, jnp.tensordot(weights, states, 1), gamma))
 
 
 def _visit(carry, active, steps, system, observed):
@@ -159,7 +159,7 @@ def _visit(carry, active, steps, system, observed):
     return _Within(
         row=where_active(active, carry.row - 1, carry.row),
         stop=carry.stop,
-        states=where_active(active, shifted + step.weights[:, None] * past_bar, carry.states),
+        states=where_active(active, shifted + step.weights.reshape(-1, *[1] * past_bar.ndim) * past_bar, carry.states),
         bars=bars,
     )
 

@@ -163,7 +163,7 @@ def _propose(walk, horizon, method):
     times = bdf.recent(walk.times, count, k + 1)
     past, gamma = bdf.past(time, times[:k], bdf.recent(walk.states, count, k), walk.count + 1)
     ahead = bdf.lagrange(time, times, jnp.arange(k + 1) < jnp.where(walk.count > 1, walk.count + 1, 1))
-    return time, past, gamma, ahead @ bdf.recent(walk.unknowns, count, k + 1), last
+    return time, past, gamma, jnp.tensordot(ahead, bdf.recent(walk.unknowns, count, k + 1), 1), last
 
 
 def _short_of_stop(wish, now, stops, horizon):
