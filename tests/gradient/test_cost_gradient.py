@@ -39,7 +39,8 @@ def _cell(values):
     return full_cell(electrode(found), jnp.asarray(1000.0), CellDesign())
 
 
-@pytest.mark.parametrize("name", ["cost", "carbon", pytest.param("pulse", marks=pytest.mark.slow)])
+@pytest.mark.slow  # compiles a cell backwards for each; the default suite has the constraint below
+@pytest.mark.parametrize("name", ["cost", "carbon", "pulse"])
 def test_gradient_in_the_structure(name):
     """By thickness, porosity, active fraction and transport, against differences with one Richardson step.
 

@@ -52,6 +52,7 @@ def case():
     return cell, current, method, jnp.array([0.02, 0.3, 0.6, 0.9]) * float(solution.value.end_time)
 
 
+@pytest.mark.slow  # compiles a cell forwards and backwards; the default suite has that of the full cell
 def test_gradient_through_the_cutoff(case):
     """Within 1e-6 of the derivative, or of a hundredth of the output where the derivative is smaller than that."""
     value, one = eqx.filter_jit(outcome), np.ones(len(PARAMETERS))

@@ -31,10 +31,12 @@ def test_the_voltages_of_the_thick_stack_are_those_of_the_reference():
     np.testing.assert_allclose(list(THICK_VOLTAGES.values()), exact, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow  # a march on 600 slices, as the next; a discharge of the default suite is that of the command
 def test_a_planar_stack_is_the_independent_solution_within_a_tenth_of_a_millivolt(planar):
     assert np.max(np.abs(off(planar, THICK_VOLTAGES))) < 1e-4
 
 
+@pytest.mark.slow
 def test_lithium_and_charge_balance(planar):
     """Made to by `balanced` in every step: this holds its sums, not what Newton's method leaves."""
     drawn = float(planar.capacity)

@@ -105,6 +105,7 @@ def off_filling(radius: int, tolerance: float = 1e-4) -> np.ndarray:
     return (voltage_at(surface, faraday * FLUX) - reached) / (SLOPE * unit)
 
 
+@pytest.mark.slow  # compiles a march, as the next
 def test_a_sphere_of_four_voxels_fills_nearly_as_the_diffusion_series_says():
     assert np.max(np.abs(off_filling(4))) < 0.05
 

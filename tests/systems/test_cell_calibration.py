@@ -43,6 +43,7 @@ def calibration(*curves):
     return Calibration(parameter_space(CELL, BOUNDS), CELL, curves, NOISE, METHOD)
 
 
+@pytest.mark.slow  # compiles a cell with three derivatives; the fit below needs them right
 def test_derivatives_of_the_residuals_are_those_of_differences():
     """Central differences over 2 % of the bounds: their own error, from the steps in time, is 1e-3 of a derivative."""
     here = calibration(curve(1.0))

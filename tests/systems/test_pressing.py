@@ -48,6 +48,7 @@ def called(tmp_path, monkeypatch, capsys):
     return call
 
 
+@pytest.mark.slow  # three pressings; the default suite kills and resumes other commands
 def test_a_run_killed_in_mid_compression_ends_at_the_same_state(called, monkeypatch):
     """The saved carry is all that the next increment needs: resumed, the numbers are those of a whole run."""
     code, whole = called("--output", "whole.h5")
