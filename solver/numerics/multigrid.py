@@ -79,7 +79,9 @@ def build(faces: Faces, *, degree: int = 3, coarsest: int = 4, dtype=jnp.float32
     levels = [Level(faces, None, joined(faces.shape))]
     while max(faces.shape) > coarsest:
         faces = _coarsen(faces, levels[-1].joined, dtype)
-        faces = faces if slabs is None else slabs.together(jax.tree.map(slabs.apart, faces))
+        if slabs is not None:
+            in_slabs = len(levels) == 1 or levels[-1].faces.y.size > TOGETHER
+            faces = slabs.together(jax.tree.map(slabs.apart, faces) if in_slabs else faces)
         levels.append(Level(faces, over_diagonal(faces, jnp.ones((), dtype)), joined(faces.shape)))
     rows = _rows(levels[min(1, len(levels) - 1)].faces, dtype)
     return VCycle(tuple(levels), rows, degree, dtype=dtype, slabs=slabs)
