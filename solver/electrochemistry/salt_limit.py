@@ -17,9 +17,9 @@ from jaxtyping import Array
 from microstructure.units import faraday
 
 from ..numerics.flux import apply, pad
-from ..numerics.linear import conjugate_gradients
+from ..numerics.linear import linear_solve
 from ..numerics.multigrid import build
-from ..numerics.solution import raise_unless_successful
+from ..numerics.solution import Solution, raise_unless_successful
 from .half_cell import HalfCell
 from .resolved import ResolvedCell
 from .resolved_power import over
@@ -37,8 +37,8 @@ def salt_limit(cell: HalfCell, system: ResolvedCell, share: float = 1.0) -> floa
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"Argument `share` must lie above 0 and up to 1, but {share:g} was given.")
-    solution = _drops(system, jnp.asarray(_nearest(system, share)))
-    drop = np.asarray(raise_unless_successful(solution, "The limit of the salt"))
+    solution = drops(system, jnp.asarray(_nearest(system, share)))
+    drop = np.asarray(raise_unless_successful(solution, "The limit of the salt")[0])
     storage = np.asarray(system.structure.storage)
     wet = storage > 0
     return _limit(cell, drop[wet], storage[wet])
@@ -53,17 +53,22 @@ def _nearest(system: ResolvedCell, share: float) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _drops(system: ResolvedCell, weight: Array):
-    """By how much theta falls from the lithium to each voxel for a unit of flux, 1/m."""
+def drops(system: ResolvedCell, weight: Array) -> Solution:
+    """By how much theta falls from the lithium to each voxel for a unit of flux, 1/m.
+
+    **Arguments:** `weight`, of each slice, by which its area takes part in the even reaction.
+
+    **Returns:** a `Solution` of the fall, (nx, ny, nz), and of its mean over what reacts; differentiable in `system`.
+    """
     s = system.structure
     sink = jnp.zeros(s.shape)
     for p in s.particles:
         sink = sink + p.lyte.lay(p.area * weight[:, None, None], s.periodic)
     to_metal = pad(over(s.metal_area, s.metal_path), 0, s.shape[0] - 1, 0)
     faces = network(s.lyte_links, s.periodic, to_metal)
-    return conjugate_gradients(
-        lambda x: apply(faces, x), sink / jnp.sum(sink), preconditioner=build(faces), rtol=1e-6, max_steps=300
-    )
+    share = sink / jnp.sum(sink)
+    solution = linear_solve(lambda x: apply(faces, x), share, preconditioner=build(faces), rtol=1e-6, max_steps=300)
+    return Solution((solution.value, jnp.sum(share * solution.value)), solution.result, solution.stats)
 
 
 def _limit(cell: HalfCell, drop: np.ndarray, storage: np.ndarray) -> float:
