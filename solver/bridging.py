@@ -21,6 +21,8 @@ from solver.transport.uptake import solid, uptake_radii
 
 from .closures import CLOSURES, of_diffusion
 
+_POINTS = 400  # at which two discharges are compared
+
 
 class Effective(eqx.Module):
     """What the porous-electrode model takes from a structure with one active phase: of what takes part only.
@@ -141,9 +143,10 @@ def porous(cell: HalfCell, found: Effective, empty, closure: Callable = of_diffu
 class Beside(eqx.Module):
     """A discharge of the porous electrode beside the resolved one at the same current.
 
-    **Arguments:** `charge`, C, shape (n,), from the start to the earlier of the two ends, and there `resolved`, V, and
-    `gap`, V, the voltage of the porous electrode less that; `capacity`, relative difference of the charge delivered;
-    `core`, the entries of `charge` in nine tenths of the resolved discharge.
+    **Arguments:** `charge`, C, shape (n,), the middles of n equal parts up to the earlier of the two ends (at the start
+    itself no step has been solved), and there `resolved`, V, and `gap`, V, the voltage of the porous electrode less
+    that; `capacity`, relative difference of the charge delivered; `core`, the entries of `charge` in nine tenths of the
+    resolved discharge.
     """
 
     charge: np.ndarray
@@ -167,7 +170,7 @@ def beside(run: ResolvedDischarge, other: Discharge) -> Beside:
     """`other` of the porous electrode beside the resolved `run`; on the host."""
     drawn, current = float(run.capacity), float(run.current)
     delivered = current * float(other.end_time)
-    charge = np.linspace(0.0, 0.995 * min(drawn, delivered), 400)
+    charge = min(drawn, delivered) * (np.arange(_POINTS) + 0.5) / _POINTS
     resolved = np.interp(charge / current, np.asarray(run.time), np.asarray(run.voltage))
     theirs = np.asarray(other.voltage_at(jnp.asarray(charge / current)))
     return Beside(charge, resolved, theirs - resolved, delivered / drawn - 1.0, charge < 0.9 * drawn)
@@ -201,7 +204,7 @@ def nearest(
         solved = [_discharge(other, run.current / cell.section, method) for run in runs]
         ends = [raise_unless_successful(one, f"Discharge of the porous electrode, {name}") for one in solved]
         every[name] = [beside(run, end) for run, end in zip(runs, ends, strict=True)]
-    off = {name: sum(one.voltage**2 for one in found) for name, found in every.items()}
+    off = {name: sum(one.voltage**2 for one in ones) for name, ones in every.items()}
     return min(off, key=off.get), every
 
 
