@@ -12,6 +12,7 @@ is what it was.
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array
 
 from microstructure.units import faraday
@@ -67,7 +68,8 @@ def drops(system: ResolvedCell, weight: Array) -> Solution:
     to_metal = pad(over(s.metal_area, s.metal_path), 0, s.shape[0] - 1, 0)
     faces = network(s.lyte_links, s.periodic, to_metal)
     share = sink / jnp.sum(sink)
-    solution = linear_solve(lambda x: apply(faces, x), share, preconditioner=build(faces), rtol=1e-6, max_steps=300)
+    cycle = build(lax.stop_gradient(faces))
+    solution = linear_solve(lambda x: apply(faces, x), share, preconditioner=cycle, rtol=1e-6, max_steps=300)
     return Solution((solution.value, jnp.sum(share * solution.value)), solution.result, solution.stats)
 
 

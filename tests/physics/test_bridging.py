@@ -3,14 +3,17 @@
 from types import SimpleNamespace
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from benchmarks import half_cells
 from solver.bridging import effective, nearest, porous
+from solver.bridging import measured as measured_of
 from solver.cell.discretise import Mesh
 from solver.cell.protocol import DFN, discharge
-from solver.closures import CLOSURES, of_area, of_diffusion
+from solver.closures import CLOSURES, of_area, of_diffusion, size_classes
 from solver.numerics.march import March
 from tests.resolved_block import SPACING, labels
 
@@ -34,6 +37,26 @@ def test_what_an_even_reaction_meets(measured):
     """Of the order of what two plates meet: dead ends make it less, pores that open to the separator more."""
     _, found = measured
     assert 0.5 < float(found.electrode_transport / found.electrolyte_transport) < 1.3
+
+
+@pytest.mark.slow
+def test_derivative_of_what_is_measured():
+    """Of the electrode transport and of two sizes of spheres as all surfaces of a packing move out, against central
+    differences: as close as solves to 1e-6 let them be."""
+    level, film = half_cells.levels(12)
+    base = half_cells.of_levels(level, film)
+
+    @eqx.filter_jit
+    def numbers(out):
+        cell = half_cells.of_levels(level - 1e-7 * out, film - 1e-7 * out, found=base.domains)
+        found = measured_of(cell).value
+        classes = size_classes(found.uptake_radii)
+        return jnp.stack([found.electrode_transport, *(1e6 * classes.radii), classes.shares[0]])
+
+    at, step = jnp.zeros(()), 1e-2
+    slopes = eqx.filter_jit(jax.jacrev(numbers))(at)
+    differences = (numbers(at + step) - numbers(at - step)) / (2.0 * step)
+    assert np.asarray(slopes) == pytest.approx(np.asarray(differences), rel=2e-3)
 
 
 def test_all_closures_keep_lithium_and_exchange_current(measured):
