@@ -1,5 +1,7 @@
 """What the structure hands to the cell, in one place. The table of it is in `docs/architecture.md`."""
 
+import dataclasses
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -7,7 +9,7 @@ from jaxtyping import Array, Float
 from microstructure import measure
 from microstructure.voxel import Phases
 from solver.cell import library
-from solver.cell.cell import Cell, Electrode, balanced_negative, full_at_upper_cutoff
+from solver.cell.cell import Cell, Electrode, ParticleClass, balanced_negative, full_at_upper_cutoff
 from solver.numerics.real import real
 
 
@@ -92,18 +94,44 @@ def electrode(found: Properties) -> Electrode:
 
 
 def diffusing(electrode: Electrode, radius) -> Electrode:
-    """`electrode` with spheres that fill as slowly as its solid does, and that react as fast as its surface does.
-
-    The area becomes 3 active_fraction / radius, so that lithium balances, and the rate constant falls or rises by as
-    much as area was gained or lost, so that exchange current per volume stays that of the area given. One class of
-    particles.
+    """`electrode` with spheres that fill as slowly as its solid does, and that react as fast as its surface does: one
+    class of [`sized`][].
 
     **Arguments:** `radius`, m, from [`solver.transport.uptake.diffusion_radius`][].
     """
-    area = 3.0 * electrode.active_fraction / radius
-    rate = electrode.material.kinetics.rate * jnp.mean(electrode.specific_area) / jnp.mean(area)
-    return eqx.tree_at(
-        lambda e: (e.particle_radius, e.specific_area, e.material.kinetics.rate), electrode, (radius, area, rate)
+    return sized(electrode, (1.0,), (radius,))
+
+
+def sized(electrode: Electrode, shares, radii) -> Electrode:
+    """`electrode` with its active material in classes of spheres that together react as fast as its surface does.
+
+    A class of the share p and the radius R has the area 3 p active_fraction / R, so that lithium balances, and the rate
+    constant of all falls or rises by as much as area was gained or lost, so that exchange current per volume stays that
+    of the area given.
+
+    **Arguments:** `shares` of the active volume, which add up to one, and `radii`, m, one for each class.
+
+    **Raises:** `ValueError` where the electrode has several classes already.
+    """
+    if electrode.others:
+        raise ValueError(
+            f"Argument `electrode` must have one class of particles, but has {1 + len(electrode.others)}. Size its "
+            "solid before other classes are added."
+        )
+    fractions = [share * electrode.active_fraction for share in shares]
+    areas = [3.0 * fraction / radius for fraction, radius in zip(fractions, radii, strict=True)]
+    rate = electrode.material.kinetics.rate * jnp.mean(electrode.specific_area) / sum(jnp.mean(a) for a in areas)
+    material = eqx.tree_at(lambda m: m.kinetics.rate, electrode.material, rate)
+    window = electrode.stoichiometry_full, electrode.stoichiometry_empty
+    classes = [ParticleClass(*of, material, *window) for of in zip(fractions, areas, radii, strict=True)]
+    first, *others = classes
+    return dataclasses.replace(
+        electrode,
+        active_fraction=first.active_fraction,
+        specific_area=first.specific_area,
+        particle_radius=first.particle_radius,
+        material=material,
+        others=tuple(others),
     )
 
 

@@ -12,14 +12,15 @@ is what it was.
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array
 
 from microstructure.units import faraday
 
 from ..numerics.flux import apply, pad
-from ..numerics.linear import conjugate_gradients
+from ..numerics.linear import linear_solve
 from ..numerics.multigrid import build
-from ..numerics.solution import raise_unless_successful
+from ..numerics.solution import Solution, raise_unless_successful
 from .resolved import ResolvedCell
 from .resolved_power import over
 from .stencil import network
@@ -39,8 +40,8 @@ def salt_limit(cell: VoxelCell, system: ResolvedCell, share: float = 1.0) -> flo
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"Argument `share` must lie above 0 and up to 1, but {share:g} was given.")
-    solution = _drops(system, jnp.asarray(_nearest(system, share)))
-    drop = np.asarray(raise_unless_successful(solution, "The limit of the salt"))
+    solution = drops(system, jnp.asarray(_nearest(system, share)))
+    drop = np.asarray(raise_unless_successful(solution, "The limit of the salt")[0])
     storage = np.asarray(system.structure.storage)
     wet = storage > 0
     return _limit(cell, drop[wet], storage[wet])
@@ -55,8 +56,13 @@ def _nearest(system: ResolvedCell, share: float) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _drops(system: ResolvedCell, weight: Array):
-    """By how much theta falls to each voxel for a unit of flux, 1/m, from the lithium, or but for a constant."""
+def drops(system: ResolvedCell, weight: Array) -> Solution:
+    """By how much theta falls to each voxel for a unit of flux, 1/m, from the lithium, or but for a constant.
+
+    **Arguments:** `weight`, of each slice, by which its area takes part in the even reaction.
+
+    **Returns:** a `Solution` of the fall, (nx, ny, nz), and of its mean over what reacts; differentiable in `system`.
+    """
     s = system.structure
     sink, source = jnp.zeros(s.shape), jnp.zeros(s.shape)
     for p in s.particles:
@@ -64,15 +70,17 @@ def _drops(system: ResolvedCell, weight: Array):
             source = source + p.lyte.lay(p.area, s.periodic)
         else:
             sink = sink + p.lyte.lay(p.area * weight[:, None, None], s.periodic)
-    given = sink / jnp.sum(sink)
+    share = sink / jnp.sum(sink)
+    given = share
     if s.ground is None:
         held = pad(over(s.metal_area, s.metal_path), 0, s.shape[0] - 1, 0)
     else:
-        given = given - source / jnp.sum(source)
+        given = share - source / jnp.sum(source)
         held = _LOOSE * jnp.mean(s.lyte_links[0]) * s.storage / jnp.mean(s.storage)
     faces = network(s.lyte_links, s.periodic, held)
-    cycle = build(faces, slabs=system.slabs)
-    return conjugate_gradients(lambda x: apply(faces, x), given, preconditioner=cycle, rtol=1e-6, max_steps=300)
+    cycle = build(lax.stop_gradient(faces), slabs=system.slabs)
+    solution = linear_solve(lambda x: apply(faces, x), given, preconditioner=cycle, rtol=1e-6, max_steps=300)
+    return Solution((solution.value, jnp.sum(share * solution.value)), solution.result, solution.stats)
 
 
 def _limit(cell: VoxelCell, drop: np.ndarray, storage: np.ndarray) -> float:

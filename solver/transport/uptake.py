@@ -1,21 +1,35 @@
-"""The diffusion radius of a solid: of the sphere that fills and empties as fast when its surface is held.
+"""How a solid fills and empties when its surface is held, as the sizes of spheres that do so alike.
 
-With the concentration of the surface stepped at time zero, the share that has not yet been taken up, integrated over
-time, is mean(u) / D with -lap u = 1 in the solid and u = 0 on its surface. A sphere of radius R has R^2 / (15 D). So
-sqrt(15 mean(u)) is the radius of the sphere with the same slow uptake, which area and volume do not know: 3 eps / a is
-that of the same fast one.
+With the concentration of the surface stepped at time zero, the share that has not yet been taken up is
+M(t) = sum_k w_k exp(-lambda_k D t), of the modes of the solid. Its moments
+
+    m_j = sum_k w_k lambda_k^-j = mean(u_j),   -lap u_j = u_(j-1),   u_0 = 1,   u = 0 on the surface,
+
+are those of its course in time: the integral of M is m_1 / D, that of t M is m_2 / D^2. The operator is symmetric, so
+that m_(i+j) = mean(u_i u_j) and each solve gives two of them. A sphere of radius R has
+
+    m_j = 6 zeta(2 j + 2) / pi^(2 j + 2) R^(2 j):   R^2 / 15,   2 R^4 / 315,   R^6 / 1575,   2 R^8 / 31185.
+
+The *uptake radius* of order j is that of the sphere with the same m_j. All are equal for a sphere; in spheres of
+several sizes the (2 j)-th power of that of order j is the mean of R^(2 j) over the volume, and they rise with j. The
+first, sqrt(15 mean(u_1)), is the *diffusion radius*, of the sphere with the same slow uptake, which area and volume do
+not know: 3 eps / a is that of the same fast one.
+
+**Source:** Crank 1975, The Mathematics of Diffusion, equation 6.20, for the modes of the sphere.
 """
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
+from scipy.special import zeta
 
 from microstructure.voxel import Phases
 from solver.numerics.flux import Faces, apply, diagonal, difference, pad
 from solver.numerics.linear import linear_solve
 from solver.numerics.precise import total
-from solver.numerics.solution import Solution
+from solver.numerics.solution import Result, Solution
 
 _NEAREST = 1e-3  # least distance between the middle of a voxel and the surface, in voxels
 
@@ -87,20 +101,49 @@ def _both_sides(values: Array, axis: int) -> tuple[Array, Array]:
 
 
 @eqx.filter_jit
-def diffusion_radius(solid: Solid, rtol: float = 1e-6, max_steps: int = 3000) -> Solution:
-    """sqrt(15 mean(u)), m, with -lap u = 1 in the solid and u = 0 on its surface.
+def uptake_radii(solid: Solid, solves: int = 2, rtol: float = 1e-6, max_steps: int = 3000) -> Solution:
+    """The uptake radii of the orders 1 to 2 `solves`, m: (m_j / c_j)^(1 / 2 j), where a sphere has m_j = c_j R^(2 j).
 
-    Differentiable in the solid, at one more solve.
+    Differentiable in the solid, at one more solve each. `solves` is static.
 
-    **Returns:** a `Solution` of the radius; stats as those of [`solver.numerics.linear.linear_solve`][].
+    **Returns:** a `Solution` of the radii, shape (2 solves,); stats `steps` and `residual` of each solve, (solves,).
 
-    **Source:** the moments of the uptake of a sphere from Crank 1975, The Mathematics of Diffusion, equation 6.20.
+    **Source:** the moments of a symmetric operator as in Golub and Meurant 2010, Matrices, Moments and Quadrature, 3.1.
     """
     scale = lax.stop_gradient(jnp.cbrt(jnp.max(solid.cells)))  # lengths in voxels, so that float32 keeps its digits
     faces = Faces(*(g / scale for g in solid.faces.interior))
     scaled = Solid(solid.cells / scale**3, solid.volume / scale**3, faces, solid.links / scale)
-    solution = linear_solve(
-        scaled.outflow, scaled.cells, preconditioner=scaled.over_diagonal, rtol=rtol, max_steps=max_steps
-    )
-    mean = total(scaled.cells * solution.value) / scaled.volume.astype(jnp.result_type(float))
-    return Solution(jnp.sqrt(15.0 * mean) * scale.astype(mean.dtype), solution.result, solution.stats)
+
+    def further(carried, _):
+        """From u_(i-1) to u_i, and the moments of the orders 2 i - 1 and 2 i."""
+        before, result = carried
+        solution = linear_solve(
+            scaled.outflow, scaled.cells * before, preconditioner=scaled.over_diagonal, rtol=rtol, max_steps=max_steps
+        )
+        field = solution.value
+        sums = jnp.stack([total(scaled.cells * x * field) for x in (before, field)])
+        result = Result.where(result == Result.successful, solution.result, result)
+        stats = {name: solution.stats[name] for name in ("steps", "residual")}
+        return (field, result), (sums, stats)
+
+    start = (jnp.ones_like(scaled.cells), Result.where(jnp.asarray(True), Result.successful, Result.successful))
+    (_, result), (sums, stats) = lax.scan(further, start, length=solves)
+    moments = sums.reshape(-1) / scaled.volume.astype(jnp.result_type(float))
+    orders = np.arange(1, 2 * solves + 1)
+    radii = (moments / sphere_moments(2 * solves)) ** (0.5 / orders)
+    return Solution(radii * scale.astype(radii.dtype), result, stats)
+
+
+def sphere_moments(count: int) -> np.ndarray:
+    """m_j / R^(2 j) of a sphere, for j from 1 to `count`."""
+    powers = 2.0 * np.arange(1, count + 1) + 2.0
+    return 6.0 * zeta(powers) / np.pi**powers
+
+
+def diffusion_radius(solid: Solid, rtol: float = 1e-6, max_steps: int = 3000) -> Solution:
+    """sqrt(15 mean(u)), m, with -lap u = 1 in the solid and u = 0 on its surface: the first of [`uptake_radii`][].
+
+    **Returns:** a `Solution` of the radius, with the stats of [`uptake_radii`][].
+    """
+    solution = uptake_radii(solid, 1, rtol, max_steps)
+    return Solution(solution.value[0], solution.result, solution.stats)

@@ -14,7 +14,7 @@ from solver.electrochemistry.half_cell import half_cell
 from solver.electrochemistry.laws import Constant
 from solver.electrochemistry.lost_capacity import lost_capacity
 from solver.electrochemistry.roles import active, carbon_binder, inert, pores
-from solver.electrochemistry.salt_limit import salt_limit
+from solver.electrochemistry.salt_limit import drops, salt_limit
 
 NAMES = {0: "pore", 1: "nmc", 2: "cbd", 3: "wall"}
 
@@ -57,6 +57,8 @@ def test_the_limit_of_a_slab_is_that_of_a_layer_of_electrolyte():
     wanted = 2 * faraday * 3e-10 * 1000.0 / (share * length)
     found = salt_limit(cell, system) / float(cell.section)
     assert found == pytest.approx(wanted, rel=0.03)  # the surface is read half a voxel away
+    fall = drops(system, jnp.ones(system.structure.shape[0])).value[1]
+    assert float(fall * cell.section) == pytest.approx(length, rel=0.03)
 
 
 def test_a_part_of_the_electrode_is_served_by_more():
