@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import gradient_cell
+from benchmarks.gradient_cell import DURATION
 from benchmarks.half_cells import FULL, SIGMA
+from benchmarks.planar_stacks import CHARGED
 from microstructure import voxel
 from microstructure.grid import Grid
 from solver.cell import library
@@ -18,8 +20,6 @@ from solver.electrochemistry.roles import active, carbon_binder, pores
 from solver.numerics.march import March
 
 SHAPE, EDGE, WIDTH = (4, 4, 4), gradient_cell.EDGE, 2.0e-6  # voxels of the negative; their sides and thickness, m
-CHARGED = 29866.0 / 33133.0  # Chen 2020: stoichiometry of the charged graphite
-DURATION = 600.0  # s, at 1C
 GEOMETRY = ("radius", "place", "film", "graphite", "thickness")
 MATERIALS = ("diffusivity", "rate", "transference", "current")
 NAMES = GEOMETRY + MATERIALS
