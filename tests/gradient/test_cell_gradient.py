@@ -61,7 +61,7 @@ def outcome(factors, cell, current, method, time):
     return jnp.stack(parts)
 
 
-@pytest.fixture(scope="module", params=SETS)
+@pytest.fixture(scope="module", params=["Marquis 1C", pytest.param("Chen 2C", marks=pytest.mark.slow)])
 def case(request):
     make, amperes = SETS[request.param]
     cell = make()

@@ -82,9 +82,15 @@ def evaluate(v, packing, pairs, steps=40, tolerance=1e-14):
 
 
 @pytest.fixture(scope="module")
-def evaluated(film):
+def middle(film):
+    """The values at the point."""
+    return evaluate(ONES, *film)
+
+
+@pytest.fixture(scope="module")
+def evaluated(film, middle):
     """Values at the point and at a step to both sides of every variable."""
-    return {0: evaluate(ONES, *film)} | {
+    return {0: middle} | {
         (i, sign): evaluate(ONES.at[i].add(sign * STEP), *film) for i in range(len(NAMES)) for sign in (-1, 1)
     }
 
@@ -106,6 +112,7 @@ def jacobian(film):
     return np.stack([np.asarray(pull_back(w, ONES, *film, jnp.asarray(40))) for w in jnp.eye(6)])
 
 
+@pytest.mark.slow  # thirty-four pressings, as the next two; homogeneity below holds the derivatives too
 def test_the_contact_network_is_the_same_on_both_sides(evaluated):
     """No contact opens, closes, yields or begins to slide within the steps of the differences: each distance to a
     change moves by less than itself."""
@@ -120,6 +127,7 @@ def test_the_contact_network_is_the_same_on_both_sides(evaluated):
             assert np.all((moved < 0.5 * at) | np.isinf(at)), (name, key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_reverse_mode_against_central_differences(evaluated, jacobian, name):
     """V22 with friction: every class of parameter through a full load and unload."""
@@ -128,6 +136,7 @@ def test_reverse_mode_against_central_differences(evaluated, jacobian, name):
     np.testing.assert_allclose(jacobian[:, i], difference, rtol=1e-4, atol=1e-5 * np.abs(difference).max())
 
 
+@pytest.mark.slow
 def test_load_as_a_variable(film, evaluated, jacobian):
     """The porosity after release by the pressure at the gap: the ratio of the slopes in the gap, by the implicit
     function theorem, against films pressed to a little more and less, whose gaps are searched for."""
@@ -143,13 +152,13 @@ def test_load_as_a_variable(film, evaluated, jacobian):
     np.testing.assert_allclose(jacobian[0, gap] / slope, (ends[0] - ends[1])[0] / 4e-7, rtol=1e-4)
 
 
-def test_gradient_through_the_steps_of_an_increment(film, evaluated):
+def test_gradient_through_the_steps_of_an_increment(film, middle):
     """Where a search fails the increment is made in shorter steps; the derivative goes through each of them."""
     few = jnp.asarray(10)
-    middle, solution = evaluate(ONES, *film, few)
+    value, solution = evaluate(ONES, *film, few)
     assert bool(solution.result == Result.successful)
     assert int(jnp.max(solution.stats["steps"])) > 10  # more than one search may take
-    np.testing.assert_allclose(middle[:3], evaluated[0][0][:3], rtol=0.02)
+    np.testing.assert_allclose(value[:3], middle[0][:3], rtol=0.02)
     i = NAMES.index("gap")
     up, down = (evaluate(ONES.at[i].add(sign * STEP), *film, few)[0] for sign in (1, -1))
     weights = jnp.asarray([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
@@ -157,9 +166,9 @@ def test_gradient_through_the_steps_of_an_increment(film, evaluated):
     assert float(pull_back(weights, ONES, *film, few)[i]) == pytest.approx(difference, rel=1e-4)
 
 
-def test_pressure_is_homogeneous_in_the_moduli(evaluated, jacobian):
+def test_pressure_is_homogeneous_in_the_moduli(middle, jacobian):
     """Scaling every modulus, strength and the release pressure at fixed geometry scales the pressure."""
-    assert float(np.sum(jacobian[2, 2:6])) == pytest.approx(float(evaluated[0][0][2]), rel=1e-7)
+    assert float(np.sum(jacobian[2, 2:6])) == pytest.approx(float(middle[0][2]), rel=1e-7)
     # At fixed shape nothing else moves: thickness is homogeneous of degree 0 in all of them.
     total = np.sum(jacobian[1, 2:6]) + jacobian[1, 9]
     assert float(total) == pytest.approx(0, abs=1e-7 * np.abs(jacobian[1]).max())

@@ -183,6 +183,7 @@ def test_a_step_past_its_limit_leaves_no_trace(cell, course):
     assert float(value.charge[2]) == pytest.approx(float(course.value.charge[2]), rel=0.05)  # without the rest before
 
 
+@pytest.mark.slow  # compiles a protocol backwards; single steps and their way back are above
 def test_gradient_through_the_ends_of_all_steps(cell):
     """Recorded step times held: energy, durations and charge in six numbers, through a voltage end, a rest and a
     charge whose end is again a voltage; in one of the currents too."""

@@ -51,6 +51,7 @@ def _fit(capsys, *options, text=JOB):
     return code, json.loads(said.out), said.err
 
 
+@pytest.mark.slow  # two fits; the fit itself is that of test_cell_calibration
 def test_a_fit_and_its_resumption(capsys, monkeypatch):
     """The prediction of 1C gets better by the fit of 0.5C; stopped after two evaluations it ends the same."""
     code, out, _ = _fit(capsys, "--output", "whole.h5")
