@@ -14,6 +14,7 @@ from solver.electrochemistry.half_cell import HalfCell, half_cell
 from solver.electrochemistry.resolved_run import ResolvedMethod, discharge
 from solver.electrochemistry.resolved_solve import NewtonMethod
 from solver.electrochemistry.roles import active, carbon_binder, pores
+from solver.electrochemistry.voxel_cell import VoxelCell
 from solver.numerics.march import March
 
 SHAPE, EDGE = (5, 4, 4), 1.6e-6  # voxels, m
@@ -49,16 +50,21 @@ def base(p: dict | None = None) -> HalfCell:
 
 
 def figure():
-    """The last voltage plus the mean voltage of ten minutes at 1C, V, of shares, on the steps of one march."""
+    """[`replayed`][] of the half-cell at 1C."""
     cell = base()
-    current = float(cell.theoretical_capacity()) / 3600.0
+    return replayed(cell, float(cell.theoretical_capacity()) / 3600.0, _moved)
+
+
+def replayed(cell: VoxelCell, current: float, moved):
+    """The last voltage plus the mean voltage of ten minutes under `current`, A, in V, of shares, on the steps of one
+    march; `moved`, a cell by shares."""
     newton = NewtonMethod(tolerance=1e-13, adjoint=1e-11)
     freely = ResolvedMethod(March(tolerance=1e-3, max_steps=40, first_step=1e-3), newton)
     times = eqx.filter_jit(lambda c: discharge(c, current, freely, duration=DURATION).value.time)(cell)
     method = ResolvedMethod(March(max_steps=40, schedule=times), newton)
 
     def of_shares(p):
-        run = discharge(_moved(cell, p), current * (1 + p["current"]), method, duration=DURATION).value
+        run = discharge(moved(cell, p), current * (1 + p["current"]), method, duration=DURATION).value
         return run.voltage[-1] + run.energy / (DURATION * current)
 
     return of_shares

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import gradient_cell
-from benchmarks.gradient_cell import DURATION
 from benchmarks.half_cells import FULL, SIGMA
 from benchmarks.planar_stacks import CHARGED
 from microstructure import voxel
@@ -14,10 +13,7 @@ from microstructure.grid import Grid
 from solver.cell import library
 from solver.electrochemistry.conductors import separator_on
 from solver.electrochemistry.full_cell import FullCell, full_cell
-from solver.electrochemistry.resolved_run import ResolvedMethod, discharge
-from solver.electrochemistry.resolved_solve import NewtonMethod
 from solver.electrochemistry.roles import active, carbon_binder, pores
-from solver.numerics.march import March
 
 SHAPE, EDGE, WIDTH = (4, 4, 4), gradient_cell.EDGE, 2.0e-6  # voxels of the negative; their sides and thickness, m
 GEOMETRY = ("radius", "place", "film", "graphite", "thickness")
@@ -63,18 +59,9 @@ def current(cell: FullCell):
 
 
 def figure():
-    """The last voltage plus the mean voltage of ten minutes at 1C, V, of shares, on the steps of one march."""
+    """[`gradient_cell.replayed`][benchmarks.gradient_cell.replayed] of the full cell at 1C."""
     cell = base()
-    drawn, newton = float(current(cell)), NewtonMethod(tolerance=1e-13, adjoint=1e-11)
-    freely = ResolvedMethod(March(tolerance=1e-3, max_steps=40, first_step=1e-3), newton)
-    times = eqx.filter_jit(lambda c: discharge(c, drawn, freely, duration=DURATION).value.time)(cell)
-    method = ResolvedMethod(March(max_steps=40, schedule=times), newton)
-
-    def of_shares(p):
-        run = discharge(_moved(cell, p), drawn * (1 + p["current"]), method, duration=DURATION).value
-        return run.voltage[-1] + run.energy / (DURATION * drawn)
-
-    return of_shares
+    return gradient_cell.replayed(cell, float(current(cell)), _moved)
 
 
 def _moved(cell: FullCell, p: dict) -> FullCell:
